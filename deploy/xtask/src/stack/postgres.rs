@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use super::state::State;
 use super::tools::Tools;
-use crate::shell::{is_root, output, run_logged};
+use crate::shell::{is_root, output, run_logged, started_at};
 
 pub fn prepare(home: &Path, state: &State, tools: &Tools) -> Result<Command> {
     let bin = tools.postgres.as_deref().context("postgres is missing")?;
@@ -27,6 +27,7 @@ pub fn prepare(home: &Path, state: &State, tools: &Tools) -> Result<Command> {
             .arg(&data);
         run_logged(&mut initdb, &home.join("initdb.log"), Duration::from_secs(120))?;
     }
+    drop_stale_pid_file(&data);
     let mut command = as_user(&bin.join("postgres"), owner, &home);
     command.arg("-D").arg(&data).arg("-p").arg(state.port("postgres").to_string()).args([
         "-c",
@@ -39,6 +40,17 @@ pub fn prepare(home: &Path, state: &State, tools: &Tools) -> Result<Command> {
         "shared_buffers=256MB",
     ]);
     Ok(command)
+}
+
+/// A server that was killed leaves its pid behind. Postgres takes a dead process that nobody has
+/// collected for a living one, and would not start.
+fn drop_stale_pid_file(data: &Path) {
+    let file = data.join("postmaster.pid");
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    let pid = text.lines().next().and_then(|line| line.trim().parse().ok());
+    if pid.is_some_and(|pid| started_at(pid).is_none()) {
+        let _ = std::fs::remove_file(file);
+    }
 }
 
 /// Where Postgres keeps its data when its user cannot reach the checkout.
