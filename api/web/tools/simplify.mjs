@@ -16,7 +16,7 @@ import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { topology } from 'topojson-server';
 import { presimplify, quantile, simplify, filter, filterAttachedWeight } from 'topojson-simplify';
-import { feature, merge, mesh } from 'topojson-client';
+import { feature, merge } from 'topojson-client';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const SOURCE = resolve(
@@ -141,7 +141,6 @@ districts.features.sort((a, b) => a.properties.id - b.properties.id);
 for (const each of districts.features) each.geometry = landOf(each.geometry);
 
 const country = landOf(merge(topo, topo.objects.districts.geometries));
-const inner = mesh(topo, topo.objects.districts, (a, b) => a !== b);
 
 save('rwanda-districts.json', {
   type: 'FeatureCollection',
@@ -158,18 +157,17 @@ save('rwanda-outline.json', {
   properties: { name: 'Rwanda', attribution: CREDIT },
   geometry: country,
 });
+// The pages want each border once, and still the districts as areas: arcs, and the arcs of each.
+const shared = topology({ districts: { type: 'FeatureCollection', features: districts.features } });
 save('rwanda-map.json', {
   credit: CREDIT,
   grid: GRID,
-  outline: coded(
-    country.type === 'Polygon' ? country.coordinates : country.coordinates.flatMap((p) => p),
-  ),
-  borders: coded(inner.coordinates),
-  labels: districts.features.map(({ properties: { name }, geometry }) => {
-    const { at, clearance } = labelPoint(geometry);
-    return [name, at[0], at[1], clearance];
+  arcs: coded(shared.arcs),
+  districts: shared.objects.districts.geometries.map((geometry) => {
+    const area = feature(shared, geometry).geometry;
+    const { at, clearance } = labelPoint(area);
+    const rings = geometry.type === 'Polygon' ? geometry.arcs : geometry.arcs.flat();
+    return [geometry.properties.name, at[0], at[1], clearance, rings];
   }),
 });
-console.log(
-  `districts=${districts.features.length} outline_rings=${country.coordinates.length} type=${country.type} borders=${inner.coordinates.length}`,
-);
+console.log(`districts=${districts.features.length} outline=${country.type} arcs=${shared.arcs.length}`);
