@@ -1,0 +1,163 @@
+//! The operators' door: health and metrics, on its own port.
+//!
+//! In:    what each room says of itself.
+//! Out:   `/livez` (alive), `/startupz` (started), `/readyz` (may take requests; 503 with the
+//!        reason while starting, draining or broken), `/metrics` (Prometheus text).
+//! Never: stands on the public port; asks a room more often than once a second.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{StatusCode, header};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// What a room says of itself.
+#[derive(Debug, Clone, Serialize)]
+pub struct Health {
+    /// Whether requests may be sent to it.
+    pub ready: bool,
+    /// Figures and, when not ready, the reason.
+    pub detail: Value,
+}
+
+/// Asks one room.
+pub type Probe = Box<dyn Fn() -> Health + Send + Sync>;
+
+/// Where the process stands in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Opening logs, replaying.
+    Starting,
+    /// Taking requests.
+    Running,
+    /// Finishing what it has.
+    Draining,
+}
+
+/// How long an answer of the rooms is kept.
+const CACHE: Duration = Duration::from_secs(1);
+
+/// The rooms' health, shared by the admin routes and the process that fills it.
+pub struct Board {
+    stage: AtomicU8,
+    probes: Mutex<Vec<(&'static str, Probe)>>,
+    cached: Mutex<Option<(Instant, bool, Value)>>,
+    metrics: Option<PrometheusHandle>,
+}
+
+impl Board {
+    /// A board of a process that is starting.
+    pub fn new(metrics: Option<PrometheusHandle>) -> Arc<Self> {
+        Arc::new(Self {
+            stage: AtomicU8::new(Stage::Starting as u8),
+            probes: Mutex::new(Vec::new()),
+            cached: Mutex::new(None),
+            metrics,
+        })
+    }
+
+    /// Adds a room.
+    pub fn add(&self, name: &'static str, probe: Probe) {
+        if let Ok(mut probes) = self.probes.lock() {
+            probes.push((name, probe));
+        }
+    }
+
+    /// Moves to another stage; `/readyz` follows at once.
+    pub fn set(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::SeqCst);
+    }
+
+    fn stage(&self) -> &'static str {
+        match self.stage.load(Ordering::SeqCst) {
+            stage if stage == Stage::Running as u8 => "running",
+            stage if stage == Stage::Draining as u8 => "draining",
+            _ => "starting",
+        }
+    }
+
+    fn rooms(&self) -> (bool, Value) {
+        let fresh = |at: &Instant| at.elapsed() < CACHE;
+        if let Ok(cached) = self.cached.lock()
+            && let Some((at, ready, rooms)) = cached.as_ref()
+            && fresh(at)
+        {
+            return (*ready, rooms.clone());
+        }
+        let rooms: BTreeMap<&str, Health> = match self.probes.lock() {
+            Ok(probes) => probes.iter().map(|(name, probe)| (*name, probe())).collect(),
+            Err(_) => BTreeMap::new(),
+        };
+        let ready = rooms.values().all(|health| health.ready);
+        let rooms = json!(rooms);
+        if let Ok(mut cached) = self.cached.lock() {
+            *cached = Some((Instant::now(), ready, rooms.clone()));
+        }
+        (ready, rooms)
+    }
+}
+
+/// The admin routes.
+pub fn router(board: Arc<Board>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/startupz", get(startup))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(board)
+}
+
+async fn startup(State(board): State<Arc<Board>>) -> Response {
+    match board.stage() {
+        "starting" => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
+        _ => "started\n".into_response(),
+    }
+}
+
+async fn ready(State(board): State<Arc<Board>>) -> Response {
+    let stage = board.stage();
+    let (rooms_ready, rooms) = board.rooms();
+    let ready = stage == "running" && rooms_ready;
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({"ready": ready, "stage": stage, "rooms": rooms}).to_string();
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+async fn metrics(State(board): State<Arc<Board>>) -> Response {
+    let text = board.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tower::ServiceExt;
+
+    async fn status_of(board: &Arc<Board>, path: &str) -> StatusCode {
+        let request = axum::extract::Request::get(path).body(axum::body::Body::empty()).unwrap();
+        router(board.clone()).oneshot(request).await.unwrap().status()
+    }
+
+    #[tokio::test]
+    async fn ready_only_while_running_and_all_rooms_are() {
+        let board = Board::new(None);
+        assert_eq!(status_of(&board, "/livez").await, StatusCode::OK);
+        assert_eq!(status_of(&board, "/startupz").await, StatusCode::SERVICE_UNAVAILABLE);
+        board.set(Stage::Running);
+        assert_eq!(status_of(&board, "/readyz").await, StatusCode::OK);
+        board.set(Stage::Draining);
+        assert_eq!(status_of(&board, "/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
+        let broken = Board::new(None);
+        broken.set(Stage::Running);
+        broken.add("log", Box::new(|| Health { ready: false, detail: json!("poisoned") }));
+        assert_eq!(status_of(&broken, "/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

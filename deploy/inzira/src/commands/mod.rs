@@ -1,0 +1,3 @@
+//! One file a command of `inzira`.
+
+pub mod replay;
