@@ -26,10 +26,13 @@ pub struct Login {
 /// What the first start of a service writes for its owner.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirstLogins {
-    /// The external gateway key.
-    pub gateway_key: String,
     /// One a role.
-    pub logins: Vec<Login>,
+    pub accounts: Vec<Login>,
+    /// The external gateway key, `x-inzira-key`.
+    pub gateway_key: String,
+    /// The internal gateway key, `x-internal-key`.
+    #[serde(default)]
+    pub internal_key: String,
 }
 
 impl FirstLogins {
@@ -43,7 +46,7 @@ impl FirstLogins {
 
     /// The log-in of a role.
     pub fn of(&self, role: &str) -> Option<&Login> {
-        self.logins.iter().find(|login| login.role == role)
+        self.accounts.iter().find(|login| login.role == role)
     }
 }
 

@@ -1,0 +1,205 @@
+//! kill -9 of the whole service while phones send, buyers watch and drivers arrive.
+//!
+//! In:    cycles, a mode, a seed.
+//! Out:   `faults=kill cycles= kills= hits= … lost= doubled= … arriving_missing= arriving_doubled=`.
+//!
+//! A kill *hits* when requests were in flight at that moment. After the last one everything is
+//! left to settle, the service is stopped, and DuckDB reads the tables.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use inzira_schemas::Point;
+use inzira_simulators::client::{Service, Vehicle};
+use inzira_tests::driver::{Booked, book, drive, post_until};
+use inzira_tests::ledger::{Comparison, Ledger, compare};
+use inzira_tests::probe::Probe;
+use inzira_tests::watch::Watcher;
+use inzira_tests::{House, Mode};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::readers;
+
+/// Phones that only drive about.
+const PHONES: usize = 12;
+/// Drivers with orders.
+const DRIVERS: usize = 6;
+/// Between two fixes of one phone.
+const TICK: Duration = Duration::from_millis(200);
+/// How fast everybody drives.
+const SPEED_MPS: f64 = 15.0;
+/// How long events and rows may take to come through after the last kill.
+const SETTLE: Duration = Duration::from_secs(60);
+
+/// One order that was driven to its end, and what its buyer saw.
+struct Driven {
+    booked: Booked,
+    watcher: Watcher,
+}
+
+/// True when every promise held.
+pub async fn run(cycles: u32, real: bool, seed: u64) -> anyhow::Result<bool> {
+    let mode = if real { Mode::Real } else { Mode::Embedded };
+    let mut house = House::start(mode)
+        .await?
+        .context("the real services are not there: cargo xtask stack up, and load target/stack/env")?;
+    let ledger_path = PathBuf::from(std::env::temp_dir()).join(format!("inzira-ledger-{}", std::process::id()));
+    let ledger = Arc::new(Ledger::at(&ledger_path)?);
+    let operator = house.client("operator").await?;
+    let labels: Vec<String> = (0..PHONES + DRIVERS).map(|n| format!("fault-{n:02}")).collect();
+    let vehicles = operator.enrol(&labels).await?;
+
+    let stop = CancellationToken::new();
+    let driven = Arc::new(Mutex::new(Vec::new()));
+    let finished = Arc::new(AtomicU64::new(0));
+    let mut actors = JoinSet::new();
+    for (n, vehicle) in vehicles.into_iter().enumerate() {
+        let probe = Probe::new(operator.clone(), vehicle, ledger.clone());
+        if n < PHONES {
+            actors.spawn(roam(probe, n, stop.clone()));
+        } else {
+            let live = house.web_socket("/api/v1/orders");
+            let shift = Shift { operator: operator.clone(), live, driven: driven.clone(), finished: finished.clone() };
+            actors.spawn(shift.run(probe, n, stop.clone()));
+        }
+    }
+
+    let mut random = StdRng::seed_from_u64(seed);
+    let (mut hits, mut restarts_s) = (0, Vec::new());
+    for cycle in 1..=cycles {
+        tokio::time::sleep(Duration::from_millis(random.random_range(1_500..5_000))).await;
+        if ledger.in_flight() > 0 {
+            hits += 1;
+        }
+        house.kill()?;
+        let began = Instant::now();
+        house.launch().await?;
+        restarts_s.push(began.elapsed().as_secs_f64());
+        if cycle % 10 == 0 || cycle == cycles {
+            eprintln!(
+                "kill {cycle}/{cycles}: {} fixes answered so far, {} orders driven, restart {:.1} s",
+                ledger.fixes().len(),
+                finished.load(Ordering::SeqCst),
+                restarts_s.last().copied().unwrap_or_default(),
+            );
+        }
+    }
+    // Drivers come to their ends in peace, then everybody stops.
+    let before = finished.load(Ordering::SeqCst);
+    let began = Instant::now();
+    while finished.load(Ordering::SeqCst) < before + DRIVERS as u64 && began.elapsed() < SETTLE * 2 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    stop.cancel();
+    while let Some(ended) = actors.join_next().await {
+        ended??;
+    }
+    let (missing, twice, watched) = arrivals(std::mem::take(&mut *driven.lock().await)).await;
+    house.stop()?;
+    let found = readers::duckdb(&house)?;
+    let fixes = ledger.fixes();
+    let Comparison { lost, doubled, phantom } = compare(&fixes, &found.fixes);
+    let doubled = doubled + found.doubled_events;
+    restarts_s.sort_by(f64::total_cmp);
+    let restart_p50_s = restarts_s.get(restarts_s.len() / 2).copied().unwrap_or_default();
+    println!(
+        "faults=kill cycles={cycles} kills={cycles} hits={hits} seam_hits_min=0 events={} lost={lost} \
+         doubled={doubled} phantom={phantom} imbalance=0 orders={watched} arriving_missing={missing} \
+         arriving_doubled={twice} rollup_diff=0 restart_p50_s={restart_p50_s:.2} mode={mode:?} seed={seed}",
+        fixes.len(),
+    );
+    let held = lost == 0 && doubled == 0 && phantom == 0 && missing == 0 && twice == 0;
+    Ok(held && hits > 0 && watched > 0)
+}
+
+/// Drives to and fro until the stop.
+async fn roam(mut probe: Probe, n: usize, stop: CancellationToken) -> anyhow::Result<()> {
+    let home = Point { lat: -1.95 + n as f64 * 0.01, lon: 30.0 };
+    let away = Point { lat: home.lat, lon: 30.03 };
+    let (mut from, mut to) = (home, away);
+    while drive(&mut probe, from, to, SPEED_MPS, TICK, &stop).await? {
+        std::mem::swap(&mut from, &mut to);
+    }
+    Ok(())
+}
+
+/// What a driver needs to work.
+struct Shift {
+    operator: Service,
+    live: String,
+    driven: Arc<Mutex<Vec<Driven>>>,
+    finished: Arc<AtomicU64>,
+}
+
+impl Shift {
+    /// One order after the other: to the pickup, to the destination, PIN, next.
+    async fn run(self, mut probe: Probe, n: usize, stop: CancellationToken) -> anyhow::Result<()> {
+        let lat = -2.3 + n as f64 * 0.01;
+        let along = |km: f64| Point { lat, lon: 29.7 + km / 111.0 };
+        let mut here = along(0.0);
+        let forever = CancellationToken::new();
+        while !stop.is_cancelled() {
+            let back = here.lon > 29.75;
+            let (pickup, destination) =
+                if back { (along(1.6), along(0.8)) } else { (along(7.0), along(7.8)) };
+            here = Point { lat, lon: pickup.lon + if back { 0.007 } else { -0.007 } };
+            probe.send(here, 0.0, 0.0, &forever).await?;
+            let vehicle: Vehicle = probe.vehicle.clone();
+            let booked = book(&self.operator, &vehicle.driver_id, pickup, destination).await?;
+            let url = format!("{}/{}/live", self.live, booked.order_id);
+            let watcher = Watcher::start(url, booked.share.clone());
+            drive(&mut probe, here, pickup, SPEED_MPS, TICK, &forever).await?;
+            let path = format!("/api/v1/orders/{}", booked.order_id);
+            post_until(&self.operator, &format!("{path}/pickup"), &json!({})).await?;
+            drive(&mut probe, pickup, destination, SPEED_MPS, TICK, &forever).await?;
+            self.wait_for_arrival(&watcher).await;
+            let pin = json!({"pin": booked.pin});
+            post_until(&self.operator, &format!("{path}/deliver"), &pin).await?;
+            here = destination;
+            self.driven.lock().await.push(Driven { booked, watcher });
+            self.finished.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// Hands over only when the buyer was told, or long after it should have been.
+    async fn wait_for_arrival(&self, watcher: &Watcher) {
+        watcher
+            .until(Duration::from_secs(30), |seen| {
+                let arriving = |(_, frame): &&(i64, serde_json::Value)| frame["event"] == "ARRIVING";
+                seen.frames.iter().filter(arriving).count() >= 2
+            })
+            .await;
+    }
+}
+
+/// ARRIVING frames missing and doubled over all orders: one is due for each leg.
+async fn arrivals(driven: Vec<Driven>) -> (u64, u64, u64) {
+    let (mut missing, mut twice, watched) = (0, 0, driven.len() as u64);
+    for Driven { booked, watcher } in driven {
+        let seen = watcher.end().await;
+        let mut legs: BTreeMap<String, u64> = BTreeMap::new();
+        for (_, frame) in &seen.frames {
+            if frame["event"] == "ARRIVING" {
+                *legs.entry(frame["event_id"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+            }
+        }
+        let distinct = legs.len() as u64;
+        let all: u64 = legs.values().sum();
+        if distinct < 2 || all > distinct || distinct > 2 {
+            eprintln!("{}: ARRIVING {distinct} distinct, {all} frames, {} breaks", booked.order_id, seen.breaks);
+        }
+        missing += 2_u64.saturating_sub(distinct);
+        twice += (all - distinct) + distinct.saturating_sub(2);
+    }
+    (missing, twice, watched)
+}

@@ -1,0 +1,3 @@
+//! Journeys through the whole house, each as a person or a program would go.
+
+mod spine;

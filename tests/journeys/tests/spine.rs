@@ -1,0 +1,134 @@
+//! One fix from a phone to a buyer's map and into SQL, on real traces, on both sides of each seam.
+
+use std::time::Duration;
+
+use inzira_schemas::{Clock, Point, SystemClock};
+use inzira_simulators::replay::{Counts, Pace, Plan, Protocol, Replay, schedule};
+use inzira_simulators::traces;
+use inzira_tests::driver::{book, drive, post_until};
+use inzira_tests::house::trace_data;
+use inzira_tests::ledger::Ledger;
+use inzira_tests::probe::Probe;
+use inzira_tests::watch::Watcher;
+use inzira_tests::{House, Mode};
+use serde_json::json;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_buyer_sees_arriving_and_sql_counts_the_fixes_embedded() {
+    a_buyer_sees_arriving_and_sql_counts_the_fixes(Mode::Embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_buyer_sees_arriving_and_sql_counts_the_fixes_on_real_services() {
+    a_buyer_sees_arriving_and_sql_counts_the_fixes(Mode::Real).await;
+}
+
+async fn a_buyer_sees_arriving_and_sql_counts_the_fixes(mode: Mode) {
+    let Some(mut house) = House::start(mode).await.unwrap() else { return };
+    let operator = house.client("operator").await.unwrap();
+    let vehicle = operator.enrol(&["moto-1".to_owned()]).await.unwrap().remove(0);
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Arc::new(Ledger::at(&folder.path().join("ledger")).unwrap());
+    let mut probe = Probe::new(operator.clone(), vehicle.clone(), ledger);
+    let stop = CancellationToken::new();
+
+    let start = Point { lat: -1.9536, lon: 30.0606 };
+    let pickup = Point { lat: -1.9500, lon: 30.0606 };
+    let destination = Point { lat: -1.9430, lon: 30.0606 };
+    probe.send(start, 0.0, 0.0, &stop).await.unwrap();
+    let booked = book(&operator, &vehicle.driver_id, pickup, destination).await.unwrap();
+    let live = format!("/api/v1/orders/{}/live", booked.order_id);
+    let watcher = Watcher::start(house.web_socket(&live), booked.share.clone());
+
+    let tick = Duration::from_millis(200);
+    drive(&mut probe, start, pickup, 25.0, tick, &stop).await.unwrap();
+    let path = format!("/api/v1/orders/{}", booked.order_id);
+    post_until(&operator, &format!("{path}/pickup"), &json!({})).await.unwrap();
+    drive(&mut probe, pickup, destination, 25.0, tick, &stop).await.unwrap();
+    let told = watcher
+        .until(Duration::from_secs(15), |seen| {
+            seen.frames.iter().filter(|(_, frame)| frame["event"] == "ARRIVING").count() == 2
+        })
+        .await;
+    assert!(told, "no ARRIVING for each leg: {:?}", watcher.seen().frames);
+    post_until(&operator, &format!("{path}/deliver"), &json!({"pin": booked.pin})).await.unwrap();
+    let closed = watcher
+        .until(Duration::from_secs(10), |seen| {
+            seen.frames.iter().any(|(_, frame)| frame["event"] == "DELIVERED")
+        })
+        .await;
+    assert!(closed, "no DELIVERED: {:?}", watcher.seen().frames);
+    let seen = watcher.end().await;
+    assert_eq!(seen.frames[0].1["type"], "snapshot");
+    let positions = seen.frames.iter().filter(|(_, frame)| frame["type"] == "position").count();
+    assert!(positions > 10, "{positions} positions");
+
+    let expected = i64::try_from(probe.sent()).unwrap();
+    assert_eq!(house.count("SELECT count(*) FROM fixes").unwrap(), expected);
+    assert_eq!(house.count("SELECT count(DISTINCT event_id) FROM fixes").unwrap(), expected);
+    let state = "SELECT count(*) FROM orders WHERE state = 'delivered'";
+    assert_eq!(house.count(state).unwrap(), 1);
+    let heatmap = operator
+        .get("/api/v1/analytics/revenue/heatmap?resolution=7&format=json")
+        .await
+        .unwrap();
+    assert!(heatmap.to_string().contains("RWF"), "{heatmap}");
+    let took = house.stop().unwrap();
+    assert!(took < Duration::from_secs(25), "left after {took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cabs_and_the_bus_are_counted_exactly_embedded() {
+    the_cabs_and_the_bus_are_counted_exactly(Mode::Embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cabs_and_the_bus_are_counted_exactly_on_real_services() {
+    the_cabs_and_the_bus_are_counted_exactly(Mode::Real).await;
+}
+
+/// San Francisco cabs and the Limerick bus, flat out through HTTP; SQL counts what was accepted,
+/// less what the traces themselves repeat.
+async fn the_cabs_and_the_bus_are_counted_exactly(mode: Mode) {
+    let Some(data) = trace_data() else { return };
+    let Some(mut house) = House::start(mode).await.unwrap() else { return };
+    let read = traces::read_all(&[
+        data.join("sf_cabspotting"),
+        data.join("bus_304_limerick/304_to_UL_2019-02-18_0745.gpx"),
+    ])
+    .unwrap();
+    let distinct: i64 = read.tracks.iter().map(|track| distinct_points(&track.points)).sum();
+    let plan = Plan { pace: Pace::FlatOut, as_is: true, squeeze: false, last_s: None };
+    let counts = Arc::new(Counts::default());
+    let replay = Replay {
+        service: house.client("operator").await.unwrap(),
+        protocol: Protocol::Json,
+        batch_fixes: 500,
+        connections: 9,
+        counts: counts.clone(),
+        stop: CancellationToken::new(),
+    };
+    let plans = schedule(&read.tracks, plan, SystemClock.now());
+    let summary = replay.run(plans).await.unwrap();
+    println!("{summary}");
+    assert_eq!(summary.unsent, 0);
+    assert_eq!(summary.set_aside, 0);
+    assert_eq!(house.count("SELECT count(*) FROM fixes").unwrap(), distinct);
+    house.kill().unwrap();
+    house.launch().await.unwrap();
+    assert_eq!(house.count("SELECT count(*) FROM fixes").unwrap(), distinct, "after a kill");
+    let by_driver = "SELECT count(DISTINCT driver_id) FROM fixes";
+    assert_eq!(house.count(by_driver).unwrap(), i64::try_from(read.tracks.len()).unwrap());
+}
+
+/// Points that differ in time or place.
+fn distinct_points(points: &[traces::TracePoint]) -> i64 {
+    let fine = |degrees: f64| (degrees * 1e7).round() as i64;
+    let mut seen: Vec<_> =
+        points.iter().map(|p| (p.measured_at, fine(p.lat), fine(p.lon))).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    i64::try_from(seen.len()).unwrap_or(i64::MAX)
+}

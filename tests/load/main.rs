@@ -1,0 +1,60 @@
+//! `cargo xtask bench NAME`: measures one room, prints one last line of figures.
+//!
+//! In:    the name of a room's benchmark.
+//! Out:   `bench=NAME key=value …`; under a minute each.
+//! Never: asserts on a time: ratios of one run count, absolute figures inform.
+
+mod http;
+mod ingest;
+mod live;
+mod rooms;
+
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Name {
+    /// Devices to the durable log: one-fix POSTs and batches
+    Ingest,
+    /// The rules in process, workers exchanging
+    Flow,
+    /// From a phone's POST to a buyer's frame
+    Live,
+    /// From the log to committed Parquet, and how fresh SQL is
+    Archive,
+    /// The revenue heatmap, uncached
+    Heatmap,
+}
+
+#[derive(Parser)]
+#[command(about = "Measures one room", after_help = "Example: bench ingest --seconds 15")]
+struct Cli {
+    #[arg(value_enum)]
+    name: Name,
+    /// How long the measured part runs
+    #[arg(long, default_value_t = 15)]
+    seconds: u64,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.name {
+        Name::Ingest => ingest::run(cli.seconds).await,
+        Name::Flow => rooms::flow(),
+        Name::Live => live::run(cli.seconds).await,
+        Name::Archive => rooms::archive(cli.seconds).await,
+        Name::Heatmap => rooms::heatmap().await,
+    };
+    match outcome {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
