@@ -13,9 +13,11 @@ pub mod embedded;
 pub mod kafka;
 mod open;
 mod record;
+mod retention;
 
 pub use open::{Access, OpenError, open};
-pub use record::{Header, NewRecord, Record};
+pub use record::{CALL_BYTES_MAX, HEADERS_MAX, Header, NewRecord, RECORD_BYTES_MAX, Record};
+pub use retention::kept_for;
 
 use std::time::Duration;
 
@@ -61,7 +63,7 @@ pub enum Durability {
 }
 
 /// How the log can fail, and what to do then.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
     /// Nothing was written; try again after a pause. Answer 503.
     #[error("the log is busy: {0}")]

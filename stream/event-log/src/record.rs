@@ -6,6 +6,18 @@
 use bytes::Bytes;
 use inzira_schemas::{Event, Topic, partition_of};
 
+use crate::LogError;
+
+/// The largest record that either log takes, in bytes of `NewRecord::size_bytes`. A larger one is
+/// `LogError::Broken` that says so, and nothing is written.
+pub const RECORD_BYTES_MAX: usize = 4 << 20;
+
+/// The most that one `append` or `transact` takes, in bytes. More is `LogError::Broken`.
+pub const CALL_BYTES_MAX: usize = 32 << 20;
+
+/// The most headers that a record carries.
+pub const HEADERS_MAX: usize = 64;
+
 /// One header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
@@ -66,6 +78,38 @@ impl NewRecord {
             self.headers.iter().map(|header| header.name.len() + header.value.len() + 4).sum();
         self.key.len() + self.value.len() + headers + 16
     }
+}
+
+/// The size of all of them in bytes, or why they cannot be written.
+pub(crate) fn size_checked(records: &[NewRecord]) -> Result<usize, LogError> {
+    let mut total_bytes = 0usize;
+    for record in records {
+        let bytes = record.size_bytes();
+        if bytes > RECORD_BYTES_MAX {
+            return Err(LogError::Broken(format!(
+                "a record for {} has {bytes} bytes, the log takes at most {RECORD_BYTES_MAX}",
+                record.topic
+            )));
+        }
+        if record.headers.len() > HEADERS_MAX {
+            return Err(LogError::Broken(format!(
+                "a record for {} has {} headers, the log takes at most {HEADERS_MAX}",
+                record.topic,
+                record.headers.len()
+            )));
+        }
+        if record.headers.iter().any(|header| header.name.len() > 255) {
+            return Err(LogError::Broken("a header name is longer than 255 bytes".to_owned()));
+        }
+        total_bytes += bytes;
+    }
+    if total_bytes > CALL_BYTES_MAX {
+        return Err(LogError::Broken(format!(
+            "{} records have {total_bytes} bytes, the log takes at most {CALL_BYTES_MAX} at once",
+            records.len()
+        )));
+    }
+    Ok(total_bytes)
 }
 
 /// A record with its place.
