@@ -56,6 +56,11 @@ pub fn event_id(parts: &[&[u8]]) -> String {
     format!("evt_{}", ulid::Ulid::from(hash.digest128()))
 }
 
+/// Bytes for a person to read: UTF-8, with a mark where they are none.
+pub(crate) fn as_text<S: serde::Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&String::from_utf8_lossy(bytes))
+}
+
 impl wire::Envelope {
     /// An envelope for something the house itself did.
     pub fn by_system(

@@ -25,6 +25,7 @@ pub mod wire {
 pub use clock::{Clock, HandClock, Micros, SystemClock};
 pub use event::{EVENT_SCHEMA, Event, event_id};
 pub use geo::Point;
+pub use identity::Identity;
 pub use ids::*;
 pub use money::{Currency, Money, MoneyError};
 pub use problem::Problem;

@@ -55,6 +55,7 @@ pub async fn run(cycles: u32, real: bool, seed: u64) -> anyhow::Result<bool> {
     let ledger_path = PathBuf::from(std::env::temp_dir()).join(format!("inzira-ledger-{}", std::process::id()));
     let ledger = Arc::new(Ledger::at(&ledger_path)?);
     let operator = house.client("operator").await?;
+    let gateway_key = house.first_logins()?.gateway_key;
     let labels: Vec<String> = (0..PHONES + DRIVERS).map(|n| format!("fault-{n:02}")).collect();
     let vehicles = operator.enrol(&labels).await?;
 
@@ -68,7 +69,13 @@ pub async fn run(cycles: u32, real: bool, seed: u64) -> anyhow::Result<bool> {
             actors.spawn(roam(probe, n, stop.clone()));
         } else {
             let live = house.web_socket("/api/v1/orders");
-            let shift = Shift { operator: operator.clone(), live, driven: driven.clone(), finished: finished.clone() };
+            let shift = Shift {
+                operator: operator.clone(),
+                live,
+                gateway_key: gateway_key.clone(),
+                driven: driven.clone(),
+                finished: finished.clone(),
+            };
             actors.spawn(shift.run(probe, n, stop.clone()));
         }
     }
@@ -136,6 +143,7 @@ async fn roam(mut probe: Probe, n: usize, stop: CancellationToken) -> anyhow::Re
 struct Shift {
     operator: Service,
     live: String,
+    gateway_key: String,
     driven: Arc<Mutex<Vec<Driven>>>,
     finished: Arc<AtomicU64>,
 }
@@ -156,7 +164,7 @@ impl Shift {
             let vehicle: Vehicle = probe.vehicle.clone();
             let booked = book(&self.operator, &vehicle.driver_id, pickup, destination).await?;
             let url = format!("{}/{}/live", self.live, booked.order_id);
-            let watcher = Watcher::start(url, booked.share.clone());
+            let watcher = Watcher::start(url, self.gateway_key.clone(), booked.share.clone());
             drive(&mut probe, here, pickup, SPEED_MPS, TICK, &forever).await?;
             let path = format!("/api/v1/orders/{}", booked.order_id);
             post_until(&self.operator, &format!("{path}/pickup"), &json!({})).await?;

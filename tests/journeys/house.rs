@@ -8,6 +8,8 @@ use anyhow::{Context, bail};
 use inzira_simulators::client::{FirstLogins, Service};
 use url::Url;
 
+use crate::watch::Watcher;
+
 /// What the house stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -155,6 +157,12 @@ impl House {
     /// Where watchers connect to.
     pub fn web_socket(&self, path: &str) -> String {
         format!("ws://127.0.0.1:{}{path}", self.http)
+    }
+
+    /// A buyer who watches an order.
+    pub fn watch(&self, order_id: &str, share: &str) -> anyhow::Result<Watcher> {
+        let url = self.web_socket(&format!("/api/v1/orders/{order_id}/live"));
+        Ok(Watcher::start(url, self.first_logins()?.gateway_key, share.to_owned()))
     }
 
     /// The folder of everything embedded.

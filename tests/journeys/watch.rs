@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_util::sync::CancellationToken;
 
 /// What a buyer has seen so far.
@@ -28,10 +29,11 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Watches `url` (`ws://…/live`), authenticating with `token` in the first frame.
-    pub fn start(url: String, token: String) -> Self {
+    /// Watches `url` (`ws://…/live`) with a gateway key, authenticating with `token` in the first
+    /// frame.
+    pub fn start(url: String, gateway_key: String, token: String) -> Self {
         let (seen, stop) = (Arc::new(Mutex::new(Seen::default())), CancellationToken::new());
-        let task = tokio::spawn(watch(url, token, seen.clone(), stop.clone()));
+        let task = tokio::spawn(watch(Line { url, gateway_key, token }, seen.clone(), stop.clone()));
         Self { seen, stop, task: Some(task) }
     }
 
@@ -77,15 +79,22 @@ impl Drop for Watcher {
     }
 }
 
-async fn watch(url: String, token: String, seen: Arc<Mutex<Seen>>, stop: CancellationToken) {
+/// Where to and as whom.
+struct Line {
+    url: String,
+    gateway_key: String,
+    token: String,
+}
+
+async fn watch(line: Line, seen: Arc<Mutex<Seen>>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let after = seen.lock().ok().and_then(|seen| seen.cursor.clone());
         let address = match after {
-            Some(cursor) => format!("{url}?after={cursor}"),
-            None => url.clone(),
+            Some(cursor) => format!("{}?after={cursor}", line.url),
+            None => line.url.clone(),
         };
         tokio::select! {
-            () = one_line(&address, &token, &seen) => {}
+            () = until_it_breaks(&address, &line, &seen) => {}
             () = stop.cancelled() => return,
         }
         if let Ok(mut seen) = seen.lock() {
@@ -95,9 +104,12 @@ async fn watch(url: String, token: String, seen: Arc<Mutex<Seen>>, stop: Cancell
     }
 }
 
-async fn one_line(address: &str, token: &str, seen: &Arc<Mutex<Seen>>) {
-    let Ok((mut line, _)) = connect_async(address).await else { return };
-    let auth = json!({"type": "auth", "token": token}).to_string();
+async fn until_it_breaks(address: &str, with: &Line, seen: &Arc<Mutex<Seen>>) {
+    let Ok(mut request) = address.into_client_request() else { return };
+    let Ok(key) = with.gateway_key.parse() else { return };
+    request.headers_mut().insert("x-inzira-key", key);
+    let Ok((mut line, _)) = connect_async(request).await else { return };
+    let auth = json!({"type": "auth", "token": with.token}).to_string();
     if line.send(Message::text(auth)).await.is_err() {
         return;
     }

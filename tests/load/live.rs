@@ -81,8 +81,7 @@ async fn book_and_watch(house: &House, vehicles: &[Vehicle]) -> anyhow::Result<V
     let mut watchers = Vec::with_capacity(WATCHED);
     while let Some(booked) = bookings.join_next().await {
         let booked = booked??;
-        let live = format!("/api/v1/orders/{}/live", booked.order_id);
-        watchers.push(Watcher::start(house.web_socket(&live), booked.share));
+        watchers.push(house.watch(&booked.order_id, &booked.share)?);
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     Ok(watchers)

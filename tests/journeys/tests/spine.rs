@@ -9,7 +9,6 @@ use inzira_tests::driver::{book, drive, post_until};
 use inzira_tests::house::trace_data;
 use inzira_tests::ledger::Ledger;
 use inzira_tests::probe::Probe;
-use inzira_tests::watch::Watcher;
 use inzira_tests::{House, Mode};
 use serde_json::json;
 use std::sync::Arc;
@@ -39,8 +38,7 @@ async fn a_buyer_sees_arriving_and_sql_counts_the_fixes(mode: Mode) {
     let destination = Point { lat: -1.9430, lon: 30.0606 };
     probe.send(start, 0.0, 0.0, &stop).await.unwrap();
     let booked = book(&operator, &vehicle.driver_id, pickup, destination).await.unwrap();
-    let live = format!("/api/v1/orders/{}/live", booked.order_id);
-    let watcher = Watcher::start(house.web_socket(&live), booked.share.clone());
+    let watcher = house.watch(&booked.order_id, &booked.share).unwrap();
 
     let tick = Duration::from_millis(200);
     drive(&mut probe, start, pickup, 25.0, tick, &stop).await.unwrap();
