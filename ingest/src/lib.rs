@@ -1,1 +1,2 @@
-//! inzira-ingest
+//! Device to event log: the door that phones send their fixes to.
+pub mod decode;
