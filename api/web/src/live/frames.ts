@@ -22,6 +22,8 @@ export interface OrderEvent {
   event: string;
   event_id: string;
   at_ms: number | null;
+  /** Which way it belongs to, when the service says so. */
+  leg?: 'pickup' | 'delivery';
 }
 
 export type Frame =
@@ -108,7 +110,13 @@ export function readEvent(value: unknown): OrderEvent | null {
   const event = text(value.event);
   if (!event) return null;
   const at = time(value.at);
-  return { event, event_id: text(value.event_id) ?? `${event}@${at ?? ''}`, at_ms: at };
+  const { leg } = value;
+  return {
+    event,
+    event_id: text(value.event_id) ?? `${event}@${at ?? ''}`,
+    at_ms: at,
+    ...(leg === 'pickup' || leg === 'delivery' ? { leg } : {}),
+  };
 }
 
 export function readPosition(value: unknown): Position | null {

@@ -100,7 +100,7 @@ export class Motion {
   }
 
   /** The moment of the past that is on the screen now, on the device's clock. */
-  private playMs(nowMs: number): number {
+  playMs(nowMs: number): number {
     return nowMs - Math.min(...this.lags) - this.delayMs();
   }
 
