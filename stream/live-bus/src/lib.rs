@@ -8,7 +8,8 @@
 //! Two implementations, one contract suite (`contract`): `memory` and `redis`
 //! (`order:{orderId}:location`). `open` chooses by URL: `memory:` or `redis://…`.
 
-pub mod contract;
+#[cfg(test)]
+mod contract;
 pub mod memory;
 mod open;
 pub mod redis;
@@ -70,20 +71,19 @@ pub trait LiveBus: Send + Sync + 'static {
     /// `version` is not above the last of that driver or order changes nothing.
     async fn publish(&self, positions: &[LivePosition]) -> Result<(), BusUnavailable>;
 
-    /// The last known position of an order.
+    /// The last known position of an order; none once it is closed.
     async fn last(&self, order_id: &OrderId) -> Result<Option<LivePosition>, BusUnavailable>;
 
-    /// Every newer position of an order from now on. Ends when the bus is dropped.
+    /// The last position of an order and every newer one from now on; none once it is closed.
+    /// Ends when the bus is dropped. Costs nothing more when the watch is dropped.
     async fn watch(&self, order_id: &OrderId) -> Result<Watch, BusUnavailable>;
 
     /// Drivers whose last position lies in one of the cells and was measured after `since`.
-    async fn near(
-        &self,
-        cells: &[i64],
-        since: Micros,
-    ) -> Result<Vec<LivePosition>, BusUnavailable>;
+    async fn near(&self, cells: &[i64], since: Micros)
+    -> Result<Vec<LivePosition>, BusUnavailable>;
 
-    /// Drops what is known of a closed order.
+    /// Drops what is known of a closed order, for its watchers too. A position that comes after
+    /// that, from a worker who has not heard yet, changes nothing.
     async fn close(&self, order_id: &OrderId) -> Result<(), BusUnavailable>;
 }
 
