@@ -4,10 +4,12 @@
 //! Out:   0 done, 1 failed, 2 bad usage, 78 bad configuration; errors are one line.
 //! Never: decides anything about a fix, an order or a franc: the rooms do.
 
+mod admin;
 mod allow;
 mod commands;
 mod config;
 mod http;
+mod serve;
 mod telemetry;
 
 use std::path::PathBuf;
@@ -16,7 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::replay;
+use crate::commands::{demo, log, replay, serve as serving, sql, verify};
 use crate::config::{Config, ConfigError};
 
 /// Exit code of a bad configuration (`EX_CONFIG` of sysexits).
@@ -39,8 +41,26 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs the roles (default: all, embedded) until SIGTERM
+    Serve(serving::ServeArgs),
+    /// Everything in a fresh folder, with a fleet of phones that move
+    Demo(demo::DemoArgs),
     /// Plays real traces through the device endpoints of a running service
     Replay(replay::ReplayArgs),
+    /// Asks the archive and the log's tail in SQL
+    Sql(sql::SqlArgs),
+    /// Prints events
+    #[command(subcommand)]
+    Log(log::LogCommand),
+    /// Checks the Parquet files
+    #[command(subcommand)]
+    Archive(verify::ArchiveCommand),
+    /// Checks the audit chain
+    #[command(subcommand)]
+    Audit(verify::AuditCommand),
+    /// Checks the ledger
+    #[command(subcommand)]
+    Ledger(verify::LedgerCommand),
     /// Prints the effective configuration, secrets hidden
     #[command(after_help = "Example:\n  INZIRA_WORKERS=4 inzira config")]
     Config,
@@ -70,6 +90,13 @@ fn main() -> ExitCode {
 
 async fn run(command: Command, config: Config) -> anyhow::Result<()> {
     match command {
+        Command::Serve(args) => serving::run(args, &config).await,
+        Command::Demo(args) => demo::run(args, config, on_interrupt()).await,
+        Command::Sql(args) => sql::run(args, &config).await,
+        Command::Log(command) => log::run(command, &config).await,
+        Command::Archive(verify::ArchiveCommand::Verify) => verify::archive(&config).await,
+        Command::Audit(verify::AuditCommand::Verify) => verify::audit(&config).await,
+        Command::Ledger(verify::LedgerCommand::Verify) => verify::ledger(&config).await,
         Command::Replay(args) => replay::run(args, &config, on_interrupt()).await,
         Command::Config => {
             print!("{}", config.shown());

@@ -77,7 +77,7 @@ pub struct Running {
 struct Rooms {
     server: Option<JoinHandle<()>>,
     watching: Option<inzira_fan_out::FanOutHandle>,
-    api: Option<JoinHandle<()>>,
+    api: Option<JoinHandle<Result<(), inzira_api::RunError>>>,
     flow: Option<FlowHandle>,
     archive: Option<ArchiveHandle>,
     admin: Option<JoinHandle<()>>,
@@ -209,7 +209,7 @@ impl Running {
         )
         .await
         .context("INZIRA_DB")?;
-        self.first_logins = api.first_logins();
+        self.first_logins = api.first_logins().cloned();
         let identity = api.identity();
         // What others read from the log starts before what writes to it.
         if has(Role::Flow) {
@@ -224,7 +224,7 @@ impl Running {
                 log: seams.log.clone(),
                 identity: identity.clone(),
                 clock: seams.clock.clone(),
-                limits: inzira_ingest::Limits::default(),
+                limits: inzira_ingest::IngestLimits::default(),
             }));
         }
         if has(Role::FanOut) {
@@ -234,10 +234,13 @@ impl Running {
             router = router.merge(self.start_query(seams, identity.clone()).await?);
         }
         if has(Role::Api) {
-            let background = api.clone();
-            let stop = self.rooms.stop_api.clone();
-            self.rooms.api = Some(tokio::spawn(async move { background.run(stop).await }));
             router = router.merge(api.router());
+            let stop = self.rooms.stop_api.clone();
+            self.rooms.api = Some(tokio::spawn(async move {
+                let outcome = api.run(stop).await;
+                api.close().await;
+                outcome
+            }));
         }
         Ok(http::outer(inzira_api::behind_gateway(router, identity)))
     }
@@ -367,7 +370,7 @@ impl Running {
         }
         rooms.stop_api.cancel();
         if let Some(api) = rooms.api {
-            api.await?;
+            api.await??;
         }
         rooms.stop_flow.cancel();
         if let Some(flow) = rooms.flow {
@@ -395,7 +398,8 @@ fn serve_admin(listener: TcpListener, board: Arc<Board>, stop: CancellationToken
     })
 }
 
-fn api_config(config: &Config) -> ApiConfig {
+/// What the api room is told.
+pub fn api_config(config: &Config) -> ApiConfig {
     let list = |name: &str| config.optional(name).into_iter().collect::<Vec<_>>();
     let mut api = ApiConfig {
         data: config.data.clone(),

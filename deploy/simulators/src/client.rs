@@ -88,9 +88,9 @@ pub struct Vehicle {
     pub label: String,
     /// `drv_…`.
     pub driver_id: String,
-    /// `dev_…`; a secret of its own on the phone protocols.
+    /// `dev_…`, as the tables know it; no secret.
     pub device_id: String,
-    /// Bearer token.
+    /// The secret: a bearer token, a password, and the id that phone apps send.
     pub token: String,
 }
 

@@ -1,3 +1,8 @@
 //! One file a command of `inzira`.
 
+pub mod demo;
+pub mod log;
 pub mod replay;
+pub mod serve;
+pub mod sql;
+pub mod verify;

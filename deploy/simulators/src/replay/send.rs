@@ -199,7 +199,7 @@ impl Phone {
             (Protocol::Osmand, Some(point)) => http
                 .post(self.service.url("/osmand"))
                 .header("content-type", "application/x-www-form-urlencoded")
-                .body(osmand(&self.device.device_id, point)),
+                .body(osmand(&self.device.token, point)),
             (Protocol::Owntracks, Some(point)) => http
                 .post(self.service.url("/owntracks"))
                 .basic_auth(&self.device.device_id, Some(&self.device.token))
@@ -247,11 +247,11 @@ fn own(point: &TracePoint) -> Value {
 const MPS_PER_KNOT: f64 = 0.514_444;
 
 /// Traccar Client 10: a form, speed in knots; milliseconds where seconds would lose something.
-fn osmand(device_id: &str, point: &TracePoint) -> String {
+fn osmand(secret_id: &str, point: &TracePoint) -> String {
     let Micros(micros) = point.measured_at;
     let timestamp = if micros % 1_000_000 == 0 { micros / 1_000_000 } else { micros / 1_000 };
     let mut form =
-        format!("id={device_id}&lat={}&lon={}&timestamp={timestamp}", point.lat, point.lon);
+        format!("id={secret_id}&lat={}&lon={}&timestamp={timestamp}", point.lat, point.lon);
     for (name, value) in [
         ("accuracy", point.accuracy_m),
         ("altitude", point.altitude_m),
