@@ -435,8 +435,7 @@ pub async fn a_large_record_passes_and_a_larger_one_is_refused(open: &Opener) {
 pub async fn a_place_that_is_not_there_is_refused(open: &Opener) {
     let log = open().await;
     let end = log.heads(Topic::DeadLetter).await.expect("heads")[0].end;
-    let place =
-        |partition, offset| [Position { topic: Topic::DeadLetter, partition, offset }];
+    let place = |partition, offset| [Position { topic: Topic::DeadLetter, partition, offset }];
     assert!(log.reader(&place(1, 0)).is_err(), "there is one partition");
     let Ok(mut reader) = log.reader(&place(0, end + 1000)) else { return };
     let polled = tokio::task::spawn_blocking(move || {

@@ -119,7 +119,7 @@ fn put_len(out: &mut Vec<u8>, len: usize) {
 impl Batch {
     /// One past its last offset.
     pub fn end_offset(&self) -> u64 {
-        self.base_offset + u64::from(self.count)
+        self.base_offset.saturating_add(u64::from(self.count))
     }
 
     /// The checksum that it should have.

@@ -3,8 +3,8 @@
 //! In:    the size of the write-ahead log; how long each topic is kept.
 //! Out:   checkpoints; deletions, asked of the writer.
 //! Keeps: a connection of its own.
-//! Never: lets the write-ahead log grow past WAL_BYTES_MAX while readers are short: then it
-//!        holds the writer for the last piece (some 20 ms).
+//! Never: lets the write-ahead log grow past WAL_BYTES_MAX and what comes in until the next look:
+//!        then it holds the writer for the last piece (some 20 ms) and the file begins anew.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

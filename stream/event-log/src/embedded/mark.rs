@@ -62,10 +62,7 @@ pub fn read(folder: &Path) -> Option<Ends> {
 }
 
 fn newest(file: &File) -> Option<(u64, Ends)> {
-    [0, SLOT_BYTES as u64]
-        .into_iter()
-        .filter_map(|at| slot(file, at))
-        .max_by_key(|(turn, _)| *turn)
+    [0, SLOT_BYTES as u64].into_iter().filter_map(|at| slot(file, at)).max_by_key(|(turn, _)| *turn)
 }
 
 fn slot(file: &File, at: u64) -> Option<(u64, Ends)> {
@@ -77,8 +74,9 @@ fn slot(file: &File, at: u64) -> Option<(u64, Ends)> {
     if !whole {
         return None;
     }
-    let mut words =
-        body[8..].chunks_exact(8).map(|eight| u64::from_le_bytes(eight.try_into().unwrap_or([0; 8])));
+    let mut words = body[8..]
+        .chunks_exact(8)
+        .map(|eight| u64::from_le_bytes(eight.try_into().unwrap_or([0; 8])));
     let turn = words.next()?;
     let ends = Topic::ALL
         .iter()

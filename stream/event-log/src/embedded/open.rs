@@ -134,10 +134,7 @@ pub async fn heads_from_file(folder: &Path, topic: Topic) -> Result<Vec<Head>, L
     Ok(heads_of(&ends))
 }
 
-async fn ends_from_file(
-    conn: &mut SqliteConnection,
-    topic: Topic,
-) -> Result<TopicEnds, LogError> {
+async fn ends_from_file(conn: &mut SqliteConnection, topic: Topic) -> Result<TopicEnds, LogError> {
     let missing = || LogError::Broken(format!("{topic} has no beginning"));
     let oldest = Cut::oldest(conn, topic).await?.ok_or_else(missing)?;
     let newest = Cut::newest(conn, topic, 0).await?.ok_or_else(missing)?;
@@ -168,10 +165,12 @@ async fn ends_from_file(
 async fn newest_seq(conn: &mut SqliteConnection) -> Result<i64, LogError> {
     let newest: Result<Option<i64>, sqlx::Error> = async {
         // Cuts count too: retention may have taken every batch, and a sequence is never reused.
-        sqlx::query("SELECT max(coalesce((SELECT max(seq) FROM batches), 0), (SELECT max(seq) FROM cuts))")
-            .fetch_one(&mut *conn)
-            .await?
-            .try_get(0)
+        sqlx::query(
+            "SELECT max(coalesce((SELECT max(seq) FROM batches), 0), (SELECT max(seq) FROM cuts))",
+        )
+        .fetch_one(&mut *conn)
+        .await?
+        .try_get(0)
     }
     .await;
     Ok(newest.map_err(|error| db::failure(&error))?.unwrap_or(0))

@@ -71,6 +71,11 @@ impl Following {
         topics
     }
 
+    fn has_passed(&self, batch: &Batch) -> bool {
+        let next = self.next.get(batch.partition as usize).copied().flatten();
+        next.is_some_and(|next| batch.end_offset() <= next)
+    }
+
     /// Takes the next batch, already verified.
     fn admit(&mut self, batch: &Batch, out: &mut Vec<Record>) -> Result<usize, LogError> {
         let Some(Some(next)) = self.next.get_mut(batch.partition as usize) else { return Ok(0) };
@@ -349,15 +354,18 @@ async fn query(
             Err(error) if db::is_damage(&error) => return Err(unreadable(following, &error)),
             Err(error) => return Err(db::failure(&error)),
         };
-        let batch =
-            check::batch_of(topic, &row).map_err(|error| unreadable(following, &error))?;
+        let batch = check::batch_of(topic, &row).map_err(|error| unreadable(following, &error))?;
+        following.seen_seq = Some(batch.seq);
+        rows_seen += 1;
+        // What lies before the reader's place is not its concern, nor is damage there.
+        if following.has_passed(&batch) {
+            continue;
+        }
         if let Err(what) = batch.verify() {
             let expected = following.next.get(batch.partition as usize).copied().flatten();
             return Err(check::damaged(&batch, expected, what));
         }
         taken += following.admit(&batch, out)?;
-        following.seen_seq = Some(batch.seq);
-        rows_seen += 1;
         if taken >= bytes_max {
             return Ok((taken, false));
         }
@@ -401,7 +409,8 @@ async fn gone(conn: &mut SqliteConnection, following: &Following) -> Result<i64,
 
 /// SQLite cannot read on. The partitions that have more are all cut off; the first is named.
 fn unreadable(following: &Following, error: &sqlx::Error) -> LogError {
-    let named = (0u32..).zip(&following.next).find_map(|(partition, next)| Some((partition, (*next)?)));
+    let named =
+        (0u32..).zip(&following.next).find_map(|(partition, next)| Some((partition, (*next)?)));
     let (partition, first) = named.unwrap_or((0, 0));
     LogError::Damaged {
         topic: following.topic,

@@ -127,12 +127,7 @@ impl Stage {
             })
             .map(|topic| {
                 let ends = &self.ends[usize::from(topic_id(topic)) - 1];
-                Cut {
-                    topic,
-                    seq: ends.last_seq,
-                    at_us: self.now.0,
-                    offsets: ends.next.clone(),
-                }
+                Cut { topic, seq: ends.last_seq, at_us: self.now.0, offsets: ends.next.clone() }
             })
             .collect()
     }

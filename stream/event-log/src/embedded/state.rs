@@ -168,8 +168,7 @@ impl State {
             if left == Duration::ZERO {
                 return false;
             }
-            inner =
-                self.news.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+            inner = self.news.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

@@ -153,11 +153,8 @@ mod tests {
         for value in [0x377f_0682u32, 3_007_000, 512, 0, 11, 22] {
             bytes.extend_from_slice(&value.to_be_bytes());
         }
-        let format = Format {
-            page_bytes: 512,
-            salts: bytes[16..24].try_into().unwrap(),
-            big_endian: false,
-        };
+        let format =
+            Format { page_bytes: 512, salts: bytes[16..24].try_into().unwrap(), big_endian: false };
         let mut sum = format.checksum((0, 0), &bytes);
         for value in [sum.0, sum.1] {
             bytes.extend_from_slice(&value.to_be_bytes());

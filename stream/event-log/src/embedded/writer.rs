@@ -158,8 +158,7 @@ impl Writer {
             return group.into_iter().for_each(|request| refuse(request, &poisoned));
         }
         let started = std::time::Instant::now();
-        let mut stage =
-            Stage::new(self.state.all_ends(), self.next_seq, self.clock.now());
+        let mut stage = Stage::new(self.state.all_ends(), self.next_seq, self.clock.now());
         let mut admitted = Vec::with_capacity(group.len());
         let mut waiting = group.into_iter();
         let outcome = block_on(async {
@@ -276,13 +275,12 @@ async fn admit(
             admitted.push(Admitted::Append(answer, Appended { offsets }, room));
         }
         Request::Transact { name, generation, records, answer, room } => {
-            let holder: Option<i64> =
-                sqlx::query("SELECT generation FROM writers WHERE name = ?")
-                    .bind(&*name)
-                    .fetch_optional(conn)
-                    .await?
-                    .map(|row| row.try_get(0))
-                    .transpose()?;
+            let holder: Option<i64> = sqlx::query("SELECT generation FROM writers WHERE name = ?")
+                .bind(&*name)
+                .fetch_optional(conn)
+                .await?
+                .map(|row| row.try_get(0))
+                .transpose()?;
             if holder == Some(generation) {
                 records.iter().for_each(|record| {
                     stage.push(record);
@@ -329,4 +327,3 @@ fn refuse(request: Request, error: &LogError) {
         Request::Stop => {}
     }
 }
-

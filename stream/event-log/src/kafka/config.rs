@@ -35,9 +35,9 @@ impl KafkaConfig {
         let (brokers, options) = rest.split_once('?').unwrap_or((rest, ""));
         let brokers = brokers.trim_end_matches('/');
         let named = |broker: &str| {
-            broker.rsplit_once(':').is_some_and(|(host, port)| {
-                !host.is_empty() && port.parse::<u16>().is_ok()
-            })
+            broker
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
         };
         if !brokers.split(',').all(named) {
             return Err(wrong("brokers are host:port, separated by commas"));

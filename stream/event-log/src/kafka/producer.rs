@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header as KafkaHeader, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, NoCustomPartitioner, ProducerContext, ThreadedProducer};
-use rdkafka::ClientContext;
 use tokio::sync::oneshot;
 
 use super::config::KafkaConfig;
@@ -85,8 +85,7 @@ impl Call {
     /// A call of so many records; the receiver hears when the last one is reported.
     pub fn of(records: usize) -> (Arc<Self>, oneshot::Receiver<()>) {
         let (done, heard) = oneshot::channel();
-        let found =
-            Found { offsets: vec![(0, 0); records], error: None, done: Some(done) };
+        let found = Found { offsets: vec![(0, 0); records], error: None, done: Some(done) };
         let call = Self { waiting: AtomicUsize::new(records), found: Mutex::new(found) };
         (Arc::new(call), heard)
     }
@@ -146,8 +145,8 @@ pub fn hand_over(
     if !record.headers.is_empty() {
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
         for header in &record.headers {
-            headers = headers
-                .insert(KafkaHeader { key: &header.name, value: Some(&header.value[..]) });
+            headers =
+                headers.insert(KafkaHeader { key: &header.name, value: Some(&header.value[..]) });
         }
         kafka_record = kafka_record.headers(headers);
     }

@@ -40,9 +40,8 @@ async fn create(config: &KafkaConfig) -> Result<(), OpenError> {
     let named: Vec<(Topic, String, String)> = Topic::ALL
         .into_iter()
         .map(|topic| {
-            let kept_ms = kept_for(topic).map_or(-1, |kept| {
-                i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)
-            });
+            let kept_ms = kept_for(topic)
+                .map_or(-1, |kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX));
             (topic, config.name_of(topic), kept_ms.to_string())
         })
         .collect();
@@ -61,10 +60,8 @@ async fn create(config: &KafkaConfig) -> Result<(), OpenError> {
     let options = AdminOptions::new()
         .request_timeout(Some(ASK_WAIT_MAX))
         .operation_timeout(Some(ASK_WAIT_MAX));
-    let made = admin
-        .create_topics(&new, &options)
-        .await
-        .map_err(|error| fault::of_question(&error))?;
+    let made =
+        admin.create_topics(&new, &options).await.map_err(|error| fault::of_question(&error))?;
     for outcome in made {
         match outcome {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
@@ -166,9 +163,8 @@ fn offsets_once(
             .add_partition_offset(&name, i32::try_from(partition).unwrap_or(0), which)
             .map_err(|error| fault::of_question(&error))?;
     }
-    let answer = asker
-        .offsets_for_times(asked, ASK_WAIT_MAX)
-        .map_err(|error| fault::of_question(&error))?;
+    let answer =
+        asker.offsets_for_times(asked, ASK_WAIT_MAX).map_err(|error| fault::of_question(&error))?;
     let mut offsets = vec![0; topic.partitions() as usize];
     for element in answer.elements() {
         element.error().map_err(|error| fault::of_question(&error))?;
