@@ -39,7 +39,7 @@ enum Command {
     },
     /// Check the licences, sources and doubled versions of all dependencies
     Licences,
-    /// Take screenshots of pages with headless Chromium: `shots URL…`
+    /// Take screenshots of the pages with headless Chromium: `shots [PAGE…]`
     Shots(pages::ShotsArgs),
     /// Measure one thing with the release build: `bench ingest|flow|live|archive|heatmap|…`
     Bench(measure::MeasureArgs),

@@ -40,7 +40,7 @@ fn run_release(name: &str, args: &[String]) -> Result<()> {
     shell::run(&mut build, BUILD_LIMIT)?;
     eprintln!("release build: {}", spell_time(begun.elapsed()));
     let mut program = Command::new(target().join("release").join(name));
-    program.args(args).envs(stack::env()).env("INZIRA_BIN", target().join("release/inzira"));
+    program.args(args).envs(stack::env());
     // exec returns only when it failed.
     Err(program.exec()).with_context(|| format!("starting target/release/{name}"))
 }

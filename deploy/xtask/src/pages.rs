@@ -18,9 +18,9 @@ const LIMIT: Duration = Duration::from_secs(900);
 
 #[derive(Args)]
 pub struct ShotsArgs {
-    /// Pages to look at, and options of the script in api/web
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    urls: Vec<String>,
+    /// What to look at, as the script in api/web takes it; nothing: every state of every page
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pages: Vec<String>,
 }
 
 fn web() -> PathBuf {
@@ -63,20 +63,35 @@ pub fn check() -> Result<Outcome> {
         return Ok(Outcome::Skipped(reason));
     }
     install(&web())?;
-    for script in ["lint", "typecheck", "test", "build"] {
+    for script in ["lint", "typecheck", "test", "build", "size"] {
         npm(&["run", "--if-present", script])?;
     }
     Ok(Outcome::Done)
 }
 
-/// `npm run shots -- URL…` in `api/web`.
+/// The pages' own tests in a real browser.
+pub fn in_browser(env: &[(String, String)]) -> Result<Outcome> {
+    if let Some(reason) = cannot() {
+        return Ok(Outcome::Skipped(reason));
+    }
+    if find_tool("chromium").is_none() {
+        return Ok(Outcome::Skipped("no chromium: `apt-get install chromium`".to_owned()));
+    }
+    install(&web())?;
+    let mut tests = Command::new("npm");
+    tests.current_dir(web()).args(["run", "--if-present", "e2e"]);
+    run(tests.envs(env.iter().map(|(key, value)| (key, value))), LIMIT)?;
+    Ok(Outcome::Done)
+}
+
+/// `npm run shots -- …` in `api/web`.
 pub fn shots(args: &ShotsArgs) -> Result<()> {
     if let Some(reason) = cannot() {
         anyhow::bail!("{reason}");
     }
     install(&web())?;
     let mut script = vec!["run", "shots", "--"];
-    script.extend(args.urls.iter().map(String::as_str));
+    script.extend(args.pages.iter().map(String::as_str));
     npm(&script)
 }
 

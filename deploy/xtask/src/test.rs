@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::shell::{cargo, run, run_watched, target};
+use crate::shell::{cargo, run, run_watched};
 use crate::steps::{Outcome, Steps};
 use crate::{licences, pages, stack};
 
@@ -21,7 +21,7 @@ const TESTS: Duration = Duration::from_secs(2700);
 
 #[derive(Args)]
 pub struct TestArgs {
-    /// One step alone: fmt, licences, pages, clippy, build, stack, tests, end
+    /// One step alone: fmt, licences, pages, clippy, build, stack, browser, tests, end
     #[arg(long)]
     only: Option<String>,
     /// Leave out the real services: their tests say that they were skipped
@@ -68,6 +68,7 @@ pub fn test(args: &TestArgs) -> Result<()> {
             Ok(Outcome::Done)
         });
     }
+    steps.step("browser", "the pages in headless Chromium", || pages::in_browser(&env));
     if built {
         steps.step("tests", "cargo test --workspace", || run_tests(&env, &mut count));
     }
@@ -90,7 +91,6 @@ fn run_tests(env: &[(String, String)], count: &mut Count) -> Result<Outcome> {
     let mut tests = cargo();
     tests
         .args(["test", "--workspace", "--no-fail-fast"])
-        .env("INZIRA_BIN", target().join("debug/inzira"))
         .envs(env.iter().map(|(key, value)| (key, value)));
     let outcome = run_watched(&mut tests, TESTS, |line| count.add(line));
     outcome?;
