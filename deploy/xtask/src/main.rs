@@ -66,7 +66,7 @@ fn main() -> ExitCode {
         None => Args::command().print_help().map_err(anyhow::Error::from),
         Some(Command::Demo(args)) => demo::demo(&args),
         Some(Command::Test(args)) => test::test(&args),
-        Some(Command::Stack { action: StackAction::Up }) => stack::up().map(|_| ()),
+        Some(Command::Stack { action: StackAction::Up }) => stack::up(),
         Some(Command::Stack { action: StackAction::Down { wipe } }) => stack::down(wipe),
         Some(Command::Stack { action: StackAction::Status }) => stack::status(),
         Some(Command::Licences) => licences::check(),

@@ -15,8 +15,8 @@ use super::service::Running;
 use super::state::State;
 use crate::shell::{spell_time, tail};
 
-/// How long a service may take to become healthy; twelve times what the slowest needs.
-const LIMIT: Duration = Duration::from_secs(60);
+/// How long a service may take to become healthy: the slowest needs 5 s on an idle machine.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Waits until the service answers.
 pub fn wait(name: &str, running: &Running, state: &State, log: &Path) -> Result<()> {

@@ -35,23 +35,14 @@ pub fn env_file() -> PathBuf {
     folder().join("env")
 }
 
-/// What `up` found and did.
-pub struct Up {
-    /// Whether anything had to be started: then whoever asked may end it again.
-    pub started: bool,
-    /// The addresses, as in the env file.
-    pub env: Vec<(String, String)>,
-}
-
 /// Brings every service up that this machine can run. Says at the top what is missing.
-pub fn up() -> Result<Up> {
+pub fn up() -> Result<()> {
     let begun = Instant::now();
     let folder = folder();
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let _lock = lock(&folder)?;
     let tools = Tools::prepare(&folder)?;
     let mut state = State::load(&folder)?;
-    let mut started = false;
     let mut failed = Vec::new();
     for name in service::NAMES {
         if let Some(reason) = tools.missing_for(name) {
@@ -59,12 +50,9 @@ pub fn up() -> Result<Up> {
             state.running.remove(name);
             continue;
         }
-        match bring_up(name, &folder, &mut state, &tools) {
-            Ok(fresh) => started |= fresh,
-            Err(error) => {
-                println!("  {name:<9} FAILED: {error:#}");
-                failed.push(name);
-            }
+        if let Err(error) = bring_up(name, &folder, &mut state, &tools) {
+            println!("  {name:<9} FAILED: {error:#}");
+            failed.push(name);
         }
         state.save(&folder)?;
     }
@@ -81,17 +69,17 @@ pub fn up() -> Result<Up> {
     if in_ci() && tools.skips_anything() {
         bail!("something was skipped, and CI=true makes that a failure");
     }
-    Ok(Up { started, env })
+    Ok(())
 }
 
-/// Starts one service unless it runs already; true when it had to be started.
-fn bring_up(name: &str, folder: &Path, state: &mut State, tools: &Tools) -> Result<bool> {
+/// Starts one service unless it runs already.
+fn bring_up(name: &str, folder: &Path, state: &mut State, tools: &Tools) -> Result<()> {
     let home = folder.join(name);
     std::fs::create_dir_all(&home)?;
     if let Some(running) = state.running.get(name).filter(|running| running.is_alive()) {
         health::wait(name, running, state, &folder.join(format!("{name}.log")))?;
         println!("  {name:<9} runs already on {}", state.address(name)?);
-        return Ok(false);
+        return Ok(());
     }
     let begun = Instant::now();
     state.choose_ports(name)?;
@@ -110,7 +98,7 @@ fn bring_up(name: &str, folder: &Path, state: &mut State, tools: &Tools) -> Resu
     state.save(folder)?;
     health::wait(name, &running, state, &log)?;
     println!("  {name:<9} ready after {}", spell_time(begun.elapsed()));
-    Ok(true)
+    Ok(())
 }
 
 /// Ends what `up` started, politely first.
@@ -174,6 +162,11 @@ pub fn status() -> Result<()> {
     } else {
         bail!("not everything is up: `cargo xtask stack up`")
     }
+}
+
+/// Whether any service of this checkout runs.
+pub fn anything_runs() -> bool {
+    State::load(&folder()).is_ok_and(|state| service::NAMES.iter().any(|name| state.is_up(name)))
 }
 
 /// The addresses of the last `up`, from its file; empty when there is none.
