@@ -1,0 +1,213 @@
+//! The transactional database: SQLite or Postgres behind one set of SQL.
+//!
+//! In:    portable SQL with `$n`, a transaction that knows who acts.
+//! Out:   rows; on commit, durable ones (SQLite: fsync before the answer).
+//! Keeps: SQLite: one writer connection and a pool of readers; Postgres: one pool.
+//! Never: leaves a transaction open across a call to the outside.
+
+mod dialect;
+mod migrate;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Executor, Transaction};
+
+pub use dialect::Dialect;
+
+/// Connections for reading on SQLite.
+const SQLITE_READERS_MAX: u32 = 4;
+/// How long a request waits for a connection before it is told to come back.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How the database can fail, and what to do then.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// The URL or the folder is wrong: exit 78.
+    #[error("{0}")]
+    Config(String),
+    /// A migration that was applied has been edited: restore it, and add a new one.
+    #[error("migration {version} ({name}) has changed since it was applied")]
+    Changed {
+        /// Which.
+        version: i64,
+        /// Its name.
+        name: String,
+    },
+    /// The database itself. Nothing was written, save when a commit's answer was lost.
+    #[error("database: {0}")]
+    Sql(#[from] sqlx::Error),
+    /// A row does not read as what we wrote: a foreign hand or a bug.
+    #[error("row {row} of {table} is damaged: {what}")]
+    Damaged {
+        /// Which table.
+        table: &'static str,
+        /// Which row.
+        row: String,
+        /// What was found.
+        what: String,
+    },
+}
+
+impl DbError {
+    /// True when a unique index refused the row.
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self, DbError::Sql(sqlx::Error::Database(error)) if error.is_unique_violation())
+    }
+}
+
+/// Who acts in a transaction: as events, history and audit name them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// `customer`, `operator`, … or `system`.
+    pub role: String,
+    /// `cus_…`, `drv_…`, `usr_…`; empty for the house itself.
+    pub id: String,
+}
+
+impl Actor {
+    /// The house itself.
+    pub fn system() -> Self {
+        Self { role: "system".to_owned(), id: String::new() }
+    }
+}
+
+/// A handle on the database; clones share the pools.
+#[derive(Debug, Clone)]
+pub struct Db {
+    write: AnyPool,
+    read: AnyPool,
+    dialect: Dialect,
+}
+
+/// A transaction that knows who acts. Dropped without `commit`, nothing happened.
+pub struct Tx {
+    inner: Transaction<'static, Any>,
+    actor: Actor,
+    dialect: Dialect,
+}
+
+impl Db {
+    /// Opens and migrates. `url` is `sqlite:` (a file in `data`), `sqlite:PATH` or `postgres://…`.
+    pub async fn open(url: &str, data: &Path, postgres_connections: u32) -> Result<Db, DbError> {
+        sqlx::any::install_default_drivers();
+        let (dialect, address) = address(url, data)?;
+        let (writers, readers) = match dialect {
+            Dialect::Sqlite => (1, SQLITE_READERS_MAX),
+            Dialect::Postgres => (postgres_connections.max(2), 0),
+        };
+        let write = pool(dialect, &address, writers).await?;
+        let read =
+            if readers == 0 { write.clone() } else { pool(dialect, &address, readers).await? };
+        let db = Db { write, read, dialect };
+        migrate::run(&db).await?;
+        Ok(db)
+    }
+
+    /// Which database this is.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Begins a transaction in the name of `actor`.
+    pub async fn begin(&self, actor: &Actor) -> Result<Tx, DbError> {
+        let begin = AssertSqlSafe(self.dialect.begin(actor));
+        let inner = self.write.begin_with(begin).await?;
+        Ok(Tx { inner, actor: actor.clone(), dialect: self.dialect })
+    }
+
+    /// For single reads outside a transaction.
+    pub fn read(&self) -> &AnyPool {
+        &self.read
+    }
+
+    /// True when the database answers.
+    pub async fn is_up(&self) -> bool {
+        sqlx::query("SELECT 1").execute(&self.read).await.is_ok()
+    }
+
+    /// Closes the pools; waits for what is under way.
+    pub async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+}
+
+impl Tx {
+    /// Who acts.
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    /// The connection, for queries.
+    pub fn conn(&mut self) -> &mut AnyConnection {
+        &mut self.inner
+    }
+
+    /// A `SELECT` whose rows stay locked until the end.
+    pub fn locking(&self, select: &'static str) -> AssertSqlSafe<String> {
+        AssertSqlSafe(self.dialect.locking(select))
+    }
+
+    /// Makes it so.
+    pub async fn commit(self) -> Result<(), DbError> {
+        Ok(self.inner.commit().await?)
+    }
+}
+
+async fn pool(dialect: Dialect, address: &str, connections: u32) -> Result<AnyPool, DbError> {
+    let options: AnyConnectOptions =
+        address.parse().map_err(|error| DbError::Config(format!("INZIRA_DB: {error}")))?;
+    Ok(AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                for statement in dialect.on_connect() {
+                    connection.execute(*statement).await?;
+                }
+                Ok(())
+            })
+        })
+        .connect_with(options)
+        .await?)
+}
+
+fn address(url: &str, data: &Path) -> Result<(Dialect, String), DbError> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok((Dialect::Postgres, url.to_owned()));
+    }
+    let Some(rest) = url.strip_prefix("sqlite:") else {
+        return Err(DbError::Config("INZIRA_DB is sqlite: or postgres://…".to_owned()));
+    };
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    let path: PathBuf =
+        if rest.is_empty() { data.join("inzira.db") } else { PathBuf::from(rest) };
+    create_private(&path).map_err(|error| {
+        DbError::Config(format!("cannot open the database {}: {error}", path.display()))
+    })?;
+    let text = path
+        .to_str()
+        .ok_or_else(|| DbError::Config("the database path is not UTF-8".to_owned()))?;
+    let escaped: String = text
+        .chars()
+        .map(|c| match c {
+            '%' => "%25".to_owned(),
+            '?' => "%3F".to_owned(),
+            '#' => "%23".to_owned(),
+            ' ' => "%20".to_owned(),
+            other => other.to_string(),
+        })
+        .collect();
+    Ok((Dialect::Sqlite, format!("sqlite://{escaped}?mode=rwc")))
+}
+
+/// Only the service's own user reads the file.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path).map(|_| ())
+}
