@@ -12,7 +12,7 @@ use inzira_event_log::{EventLog, NewRecord};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_death_between_any_two_steps_neither_loses_nor_doubles() {
     let folder = tempfile::tempdir().unwrap();
-    let store = disk(folder.path());
+    let store = disk(folder.path()).await;
     let log = MemoryLog::default();
     let mut expected = Vec::new();
     let points = [

@@ -23,7 +23,7 @@ use inzira_store::object_store::path::Path;
 use inzira_store::object_store::{
     CopyOptions, Error as StoreError, GetOptions, GetResult, ListResult, MultipartUpload,
     ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload,
-    PutResult, local::LocalFileSystem,
+    PutResult,
 };
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
@@ -148,10 +148,8 @@ pub fn id_of(envelope: Option<&wire::Envelope>) -> String {
 }
 
 /// A folder as a store.
-pub fn disk(folder: &std::path::Path) -> Opened {
-    let store = LocalFileSystem::new_with_prefix(folder).unwrap();
-    let root = url::Url::from_directory_path(folder).unwrap();
-    Opened { store: Arc::new(store), root }
+pub async fn disk(folder: &std::path::Path) -> Opened {
+    inzira_store::open(&format!("file:{}", folder.display()), folder).await.unwrap()
 }
 
 /// Cuts fast, so that tests are short.
@@ -174,15 +172,15 @@ pub struct Running {
 
 /// Starts an archive.
 pub fn run(config: ArchiveConfig, log: &MemoryLog, store: &Opened) -> Running {
+    run_on(config, Arc::new(log.clone()), store)
+}
+
+/// Starts an archive on any log.
+pub fn run_on(config: ArchiveConfig, log: Arc<dyn EventLog>, store: &Opened) -> Running {
     let stop = CancellationToken::new();
-    let handle = inzira_archive::start(
-        config,
-        Arc::new(log.clone()),
-        store.clone(),
-        Arc::new(SystemClock),
-        stop.clone(),
-    )
-    .unwrap();
+    let handle =
+        inzira_archive::start(config, log, store.clone(), Arc::new(SystemClock), stop.clone())
+            .unwrap();
     Running { handle, stop }
 }
 
