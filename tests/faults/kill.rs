@@ -7,7 +7,6 @@
 //! left to settle, the service is stopped, and DuckDB reads the tables.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -38,7 +37,7 @@ const TICK: Duration = Duration::from_millis(200);
 /// How fast everybody drives.
 const SPEED_MPS: f64 = 15.0;
 /// How long events and rows may take to come through after the last kill.
-const SETTLE: Duration = Duration::from_secs(60);
+const SETTLE: Duration = Duration::from_secs(120);
 
 /// One order that was driven to its end, and what its buyer saw.
 struct Driven {
@@ -51,81 +50,130 @@ pub async fn run(cycles: u32, real: bool, seed: u64) -> anyhow::Result<bool> {
     let mode = if real { Mode::Real } else { Mode::Embedded };
     let mut house = House::start(mode)
         .await?
-        .context("the real services are not there: cargo xtask stack up, and load target/stack/env")?;
-    let ledger_path = PathBuf::from(std::env::temp_dir()).join(format!("inzira-ledger-{}", std::process::id()));
+        .context("the real services are not there: cargo xtask stack up")?;
+    let ledger_path = std::env::temp_dir().join(format!("inzira-ledger-{}", std::process::id()));
     let ledger = Arc::new(Ledger::at(&ledger_path)?);
-    let operator = house.client("operator").await?;
-    let gateway_key = house.first_logins()?.gateway_key;
-    let labels: Vec<String> = (0..PHONES + DRIVERS).map(|n| format!("fault-{n:02}")).collect();
-    let vehicles = operator.enrol(&labels).await?;
-
-    let stop = CancellationToken::new();
-    let driven = Arc::new(Mutex::new(Vec::new()));
-    let finished = Arc::new(AtomicU64::new(0));
-    let mut actors = JoinSet::new();
-    for (n, vehicle) in vehicles.into_iter().enumerate() {
-        let probe = Probe::new(operator.clone(), vehicle, ledger.clone());
-        if n < PHONES {
-            actors.spawn(roam(probe, n, stop.clone()));
-        } else {
-            let live = house.web_socket("/api/v1/orders");
-            let shift = Shift {
-                operator: operator.clone(),
-                live,
-                gateway_key: gateway_key.clone(),
-                driven: driven.clone(),
-                finished: finished.clone(),
-            };
-            actors.spawn(shift.run(probe, n, stop.clone()));
-        }
-    }
-
-    let mut random = StdRng::seed_from_u64(seed);
-    let (mut hits, mut restarts_s) = (0, Vec::new());
-    for cycle in 1..=cycles {
-        tokio::time::sleep(Duration::from_millis(random.random_range(1_500..5_000))).await;
-        if ledger.in_flight() > 0 {
-            hits += 1;
-        }
-        house.kill()?;
-        let began = Instant::now();
-        house.launch().await?;
-        restarts_s.push(began.elapsed().as_secs_f64());
-        if cycle % 10 == 0 || cycle == cycles {
-            eprintln!(
-                "kill {cycle}/{cycles}: {} fixes answered so far, {} orders driven, restart {:.1} s",
-                ledger.fixes().len(),
-                finished.load(Ordering::SeqCst),
-                restarts_s.last().copied().unwrap_or_default(),
-            );
-        }
-    }
-    // Drivers come to their ends in peace, then everybody stops.
-    let before = finished.load(Ordering::SeqCst);
-    let began = Instant::now();
-    while finished.load(Ordering::SeqCst) < before + DRIVERS as u64 && began.elapsed() < SETTLE * 2 {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    stop.cancel();
-    while let Some(ended) = actors.join_next().await {
-        ended??;
-    }
-    let (missing, twice, watched) = arrivals(std::mem::take(&mut *driven.lock().await)).await;
+    let town = Town::settle(&house, ledger.clone()).await?;
+    let killed = kill_again_and_again(&mut house, &town, cycles, seed).await?;
+    let (missing, twice, watched) = town.rest().await?;
     house.stop()?;
     let found = readers::duckdb(&house)?;
     let fixes = ledger.fixes();
     let Comparison { lost, doubled, phantom } = compare(&fixes, &found.fixes);
     let doubled = doubled + found.doubled_events;
-    restarts_s.sort_by(f64::total_cmp);
-    let restart_p50_s = restarts_s.get(restarts_s.len() / 2).copied().unwrap_or_default();
     println!(
-        "faults=kill cycles={cycles} kills={cycles} hits={hits} seam_hits_min=0 events={} lost={lost} \
+        "faults=kill cycles={cycles} kills={cycles} hits={} seam_hits_min=0 events={} lost={lost} \
          doubled={doubled} phantom={phantom} imbalance=0 orders={watched} arriving_missing={missing} \
-         arriving_doubled={twice} rollup_diff=0 restart_p50_s={restart_p50_s:.2} mode={mode:?} seed={seed}",
+         arriving_doubled={twice} rollup_diff=0 restart_p50_s={:.2} restart_max_s={:.2} \
+         mode={mode:?} seed={seed}",
+        killed.hits,
         fixes.len(),
+        killed.restart_s(0.5),
+        killed.restart_s(1.0),
     );
     let held = lost == 0 && doubled == 0 && phantom == 0 && missing == 0 && twice == 0;
-    Ok(held && hits > 0 && watched > 0)
+    Ok(held && killed.hits > 0 && watched > 0)
+}
+
+/// What the kills did.
+struct Killed {
+    hits: u32,
+    restarts_s: Vec<f64>,
+}
+
+impl Killed {
+    fn restart_s(&self, share: f64) -> f64 {
+        let last = self.restarts_s.len().saturating_sub(1);
+        self.restarts_s.get((last as f64 * share) as usize).copied().unwrap_or_default()
+    }
+}
+
+async fn kill_again_and_again(
+    house: &mut House,
+    town: &Town,
+    cycles: u32,
+    seed: u64,
+) -> anyhow::Result<Killed> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut killed = Killed { hits: 0, restarts_s: Vec::new() };
+    for cycle in 1..=cycles {
+        tokio::time::sleep(Duration::from_millis(random.random_range(1_500..5_000))).await;
+        if town.ledger.in_flight() > 0 {
+            killed.hits += 1;
+        }
+        house.kill()?;
+        let began = Instant::now();
+        house.launch().await?;
+        killed.restarts_s.push(began.elapsed().as_secs_f64());
+        if cycle % 10 == 0 || cycle == cycles {
+            eprintln!(
+                "kill {cycle}/{cycles}: {} fixes sent, {} orders driven, restart {:.1} s",
+                town.ledger.fixes().len(),
+                town.finished.load(Ordering::SeqCst),
+                began.elapsed().as_secs_f64(),
+            );
+        }
+    }
+    killed.restarts_s.sort_by(f64::total_cmp);
+    Ok(killed)
+}
+
+/// Everybody who goes on while the service dies.
+struct Town {
+    ledger: Arc<Ledger>,
+    driven: Arc<Mutex<Vec<Driven>>>,
+    finished: Arc<AtomicU64>,
+    stop: CancellationToken,
+    actors: JoinSet<anyhow::Result<()>>,
+}
+
+impl Town {
+    /// Phones that roam, and drivers with orders and buyers.
+    async fn settle(house: &House, ledger: Arc<Ledger>) -> anyhow::Result<Self> {
+        let operator = house.client("operator").await?;
+        let gateway_key = house.first_logins()?.gateway_key;
+        let labels: Vec<String> = (0..PHONES + DRIVERS).map(|n| format!("fault-{n:02}")).collect();
+        let vehicles = operator.enrol(&labels).await?;
+        let mut town = Self {
+            ledger: ledger.clone(),
+            driven: Arc::default(),
+            finished: Arc::default(),
+            stop: CancellationToken::new(),
+            actors: JoinSet::new(),
+        };
+        for (n, vehicle) in vehicles.into_iter().enumerate() {
+            let probe = Probe::new(operator.clone(), vehicle, ledger.clone());
+            if n < PHONES {
+                town.actors.spawn(roam(probe, n, town.stop.clone()));
+            } else {
+                let shift = Shift {
+                    operator: operator.clone(),
+                    live: house.web_socket("/api/v1/orders"),
+                    gateway_key: gateway_key.clone(),
+                    driven: town.driven.clone(),
+                    finished: town.finished.clone(),
+                };
+                town.actors.spawn(shift.run(probe, n, town.stop.clone()));
+            }
+        }
+        Ok(town)
+    }
+
+    /// Drivers come to their ends in peace, then everybody stops; counts what buyers saw.
+    async fn rest(mut self) -> anyhow::Result<(u64, u64, u64)> {
+        let before = self.finished.load(Ordering::SeqCst);
+        let began = Instant::now();
+        while self.finished.load(Ordering::SeqCst) < before + DRIVERS as u64
+            && began.elapsed() < SETTLE
+        {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        self.stop.cancel();
+        while let Some(ended) = self.actors.join_next().await {
+            ended??;
+        }
+        Ok(arrivals(std::mem::take(&mut *self.driven.lock().await)).await)
+    }
 }
 
 /// Drives to and fro until the stop.

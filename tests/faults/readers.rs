@@ -91,9 +91,14 @@ struct Python {
 
 /// A virtual environment with DuckDB and its extensions, made once in the target folder.
 fn python() -> anyhow::Result<Python> {
-    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/duckdb-venv");
+    let given = std::env::var("INZIRA_TEST_DUCKDB_PYTHON").ok().map(PathBuf::from);
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/duckdb-venv");
+    let venv = given
+        .as_ref()
+        .and_then(|program| program.ancestors().nth(2))
+        .map_or_else(|| own.clone(), Path::to_path_buf);
     let program = venv.join("bin/python");
-    if !venv.join("ready").is_file() {
+    if given.is_none() && !venv.join("ready").is_file() {
         eprintln!("making {} (once)", venv.display());
         sh(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
         sh(Command::new(&program).args([

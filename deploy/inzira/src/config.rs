@@ -55,7 +55,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Environment names that begin with `INZIRA_` but are not ours to judge.
-const PASSED_OVER: &[&str] = &["INZIRA_TEST_", "INZIRA_CONFIG", "INZIRA_LOGIN", "INZIRA_PASSWORD"];
+const PASSED_OVER: &[&str] = &["INZIRA_TEST_", "INZIRA_BIN", "INZIRA_CONFIG", "INZIRA_LOGIN", "INZIRA_PASSWORD"];
 
 /// Everything that is wrong with a configuration. Exit 78.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,7 +86,7 @@ pub struct Config {
     /// Timely workers.
     pub workers: usize,
     /// Open connections at once.
-    pub connections_max: usize,
+    pub connections_max: u32,
     /// Seconds until a batch is committed to the archive.
     pub archive_seconds: u64,
     /// Seconds between `/readyz` 503 and the closing of the door.

@@ -228,7 +228,7 @@ impl Running {
             }));
         }
         if has(Role::FanOut) {
-            router = router.merge(self.start_fan_out(seams, identity.clone())?);
+            router = router.merge(self.start_fan_out(seams, identity.clone()).await?);
         }
         if has(Role::Query) {
             router = router.merge(self.start_query(seams, identity.clone()).await?);
@@ -280,7 +280,7 @@ impl Running {
         Ok(())
     }
 
-    fn start_fan_out(
+    async fn start_fan_out(
         &mut self,
         seams: &Seams,
         identity: Arc<dyn Identity>,
@@ -292,7 +292,7 @@ impl Running {
             clock: seams.clock.clone(),
             limits: inzira_fan_out::Limits::default(),
         };
-        let (router, handle) = inzira_fan_out::start(fan_out, self.door.clone())?;
+        let (router, handle) = inzira_fan_out::start(fan_out, self.door.clone()).await?;
         self.rooms.watching = Some(handle);
         Ok(router)
     }
@@ -332,7 +332,11 @@ impl Running {
         };
         let (stop, failed) = (self.door.clone(), self.failed.clone());
         self.rooms.server = Some(tokio::spawn(async move {
-            inzira_ingest::listen::serve(listener, router, limits, stop.clone()).await;
+            let drained =
+                inzira_ingest::listen::serve(listener, router, limits, stop.clone()).await;
+            if drained.cut_off > 0 {
+                tracing::warn!(connections = drained.cut_off, "cut off while leaving");
+            }
             if !stop.is_cancelled() {
                 failed.cancel();
             }
