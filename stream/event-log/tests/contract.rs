@@ -1,5 +1,7 @@
 //! The contract suite over the embedded log, and over Kafka where one is up.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,6 +1,8 @@
 //! What only the embedded log has: retention, a bounded write-ahead log, readers in one process
 //! near the end and far back, a whole check.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 #[path = "support/records.rs"]
 mod records;
 

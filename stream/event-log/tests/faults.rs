@@ -1,6 +1,8 @@
 //! The embedded log under faults: damage, torn tails, a full disk, a failing fsync, kill -9, and a
 //! system-call trace of the promise that no answer precedes its fsync.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 #[path = "support/machine.rs"]
 mod machine;
 #[path = "support/records.rs"]

@@ -57,47 +57,42 @@ pub async fn for_writing(folder: PathBuf, clock: Arc<dyn Clock>) -> Result<Embed
 
     let state = Arc::new(State::new(topics));
     let (requests, asked) = mpsc::unbounded_channel();
+    let housekeeper = Housekeeper {
+        folder: folder.clone(),
+        conn: keeper_conn,
+        state: Arc::clone(&state),
+        clock: Arc::clone(&clock),
+        requests: requests.clone(),
+    };
     let writer = Writer {
         conn,
         state: Arc::clone(&state),
         mark,
         requests: asked,
-        clock: Arc::clone(&clock),
+        clock,
         next_seq,
         since_cut,
         lock,
     };
-    let housekeeper = Housekeeper {
-        folder: folder.clone(),
-        conn: keeper_conn,
-        state: Arc::clone(&state),
-        clock,
-        requests: requests.clone(),
-    };
+    let room = Arc::new(Semaphore::new(QUEUE_KIB as usize));
+    let desk = Desk { requests, room, state };
+    let writing = start(desk, writer, housekeeper).map_err(|error| trouble(&folder, &error))?;
+    Ok(EmbeddedLog { folder, writing: Some(writing) })
+}
+
+fn start(desk: Desk, writer: Writer, housekeeper: Housekeeper) -> io::Result<Writing> {
     let (stop, stopped) = std_mpsc::channel();
-    let spawn = |error: io::Error| OpenError::Log(LogError::Broken(error.to_string()));
     let housekeeper = thread::Builder::new()
         .name("log-keeper".to_owned())
-        .spawn(move || housekeeper.run(&stopped))
-        .map_err(spawn)?;
-    let writer = thread::Builder::new()
-        .name("log-writer".to_owned())
-        .spawn(move || writer.run())
-        .map_err(spawn)?;
-    let desk = Desk {
-        requests,
-        room: Arc::new(Semaphore::new(QUEUE_KIB as usize)),
-        state: Arc::clone(&state),
-    };
-    Ok(EmbeddedLog {
-        folder,
-        writing: Some(Writing {
-            state,
-            desk,
-            housekeeper_stop: Some(stop),
-            housekeeper: Some(housekeeper),
-            writer: Some(writer),
-        }),
+        .spawn(move || housekeeper.run(&stopped))?;
+    let writer =
+        thread::Builder::new().name("log-writer".to_owned()).spawn(move || writer.run())?;
+    Ok(Writing {
+        state: Arc::clone(&desk.state),
+        desk,
+        housekeeper_stop: Some(stop),
+        housekeeper: Some(housekeeper),
+        writer: Some(writer),
     })
 }
 

@@ -192,7 +192,7 @@ impl EmbeddedReader {
                 after_seq,
                 bytes_max,
             };
-            if let Some(found) = state.from_tail(wanted) {
+            if let Some(found) = state.newest(wanted) {
                 let mut taken = 0;
                 for batch in &found.batches {
                     taken += following.admit(batch, out)?;

@@ -135,7 +135,7 @@ impl State {
     }
 
     /// Batches from memory; `None` when the reader is too far back for it.
-    pub fn from_tail(&self, wanted: Wanted) -> Option<FromTail> {
+    pub fn newest(&self, wanted: Wanted) -> Option<FromTail> {
         let inner = self.inner();
         let tail = &inner.tails[slot(wanted.topic)];
         if wanted.after_seq < tail.floor {

@@ -275,16 +275,18 @@ async fn admit(
             admitted.push(Admitted::Append(answer, Appended { offsets }, room));
         }
         Request::Transact { name, generation, records, answer, room } => {
-            let holder: Option<i64> = sqlx::query("SELECT generation FROM writers WHERE name = ?")
-                .bind(&*name)
-                .fetch_optional(conn)
-                .await?
-                .map(|row| row.try_get(0))
-                .transpose()?;
+            let holder = match holder_of(conn, &name).await {
+                Ok(holder) => holder,
+                Err(error) => {
+                    // It counts as admitted, so that it hears why the group failed.
+                    admitted.push(Admitted::Transact(answer, room));
+                    return Err(error);
+                }
+            };
             if holder == Some(generation) {
-                records.iter().for_each(|record| {
+                for record in &records {
                     stage.push(record);
-                });
+                }
                 admitted.push(Admitted::Transact(answer, room));
             } else {
                 let _ = answer.send(Err(LogError::Fenced(format!(
@@ -293,20 +295,36 @@ async fn admit(
                 ))));
             }
         }
-        Request::TakeOver { name, answer } => {
-            let row = sqlx::query(
-                "INSERT INTO writers (name, generation) VALUES (?, 1) \
-                 ON CONFLICT (name) DO UPDATE SET generation = generation + 1 \
-                 RETURNING generation",
-            )
-            .bind(&*name)
-            .fetch_one(conn)
-            .await?;
-            admitted.push(Admitted::TakeOver(answer, row.try_get(0)?));
-        }
+        Request::TakeOver { name, answer } => match take_over(conn, &name).await {
+            Ok(generation) => admitted.push(Admitted::TakeOver(answer, generation)),
+            Err(error) => {
+                admitted.push(Admitted::TakeOver(answer, 0));
+                return Err(error);
+            }
+        },
         Request::Trim { .. } | Request::Stop => {}
     }
     Ok(())
+}
+
+async fn holder_of(conn: &mut SqliteConnection, name: &str) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query("SELECT generation FROM writers WHERE name = ?")
+        .bind(name)
+        .fetch_optional(conn)
+        .await?
+        .map(|row| row.try_get(0))
+        .transpose()
+}
+
+async fn take_over(conn: &mut SqliteConnection, name: &str) -> Result<i64, sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO writers (name, generation) VALUES (?, 1) \
+         ON CONFLICT (name) DO UPDATE SET generation = generation + 1 RETURNING generation",
+    )
+    .bind(name)
+    .fetch_one(conn)
+    .await?
+    .try_get(0)
 }
 
 fn bytes_of(request: &Request) -> usize {
