@@ -45,7 +45,9 @@ function inline(hashes) {
       const script = files.filter((file) => file.type === 'chunk');
       const style = files.filter((file) => file.fileName.endsWith('.css'));
       if (!html || script.length !== 1 || style.length !== 1) {
-        throw new Error(`one script and one style expected, not ${script.length} and ${style.length}`);
+        throw new Error(
+          `one script and one style expected, not ${script.length} and ${style.length}`,
+        );
       }
       const code = script[0].code.trim().replaceAll('</script', '<\\/script');
       const css = String(style[0].source).trim();
@@ -93,7 +95,10 @@ await page('index.html', [wordsOf((key) => /^(home|lang|brand)\./.test(key))]);
 writeFileSync(join(DIST, 'csp.json'), `${JSON.stringify(hashes, null, 2)}\n`);
 for (const path of textFiles(DIST)) {
   const bytes = readFileSync(path);
-  const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length };
+  const params = {
+    [constants.BROTLI_PARAM_QUALITY]: 11,
+    [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length,
+  };
   writeFileSync(`${path}.br`, brotliCompressSync(bytes, { params }));
   writeFileSync(`${path}.gz`, gzipSync(bytes, { level: 9 }));
 }

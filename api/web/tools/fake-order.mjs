@@ -5,10 +5,22 @@
 // Note:  the road is invented by hand; it is nobody's trace.
 
 const WAYPOINTS = [
-  [30.1262, -1.9361], [30.1221, -1.9389], [30.1185, -1.9422], [30.1129, -1.9431],
-  [30.1078, -1.9452], [30.1039, -1.9493], [30.0987, -1.9509], [30.0931, -1.9487],
-  [30.0884, -1.9512], [30.0846, -1.9551], [30.0795, -1.9548], [30.0752, -1.9521],
-  [30.0713, -1.9536], [30.0676, -1.9571], [30.0641, -1.9603], [30.0602, -1.9618],
+  [30.1262, -1.9361],
+  [30.1221, -1.9389],
+  [30.1185, -1.9422],
+  [30.1129, -1.9431],
+  [30.1078, -1.9452],
+  [30.1039, -1.9493],
+  [30.0987, -1.9509],
+  [30.0931, -1.9487],
+  [30.0884, -1.9512],
+  [30.0846, -1.9551],
+  [30.0795, -1.9548],
+  [30.0752, -1.9521],
+  [30.0713, -1.9536],
+  [30.0676, -1.9571],
+  [30.0641, -1.9603],
+  [30.0602, -1.9618],
   [30.0577, -1.9655],
 ];
 const EARTH_M = 6371008.8;
@@ -31,7 +43,9 @@ function smoothed(points) {
         [0, 1].map(
           (k) =>
             0.5 *
-            (2 * a[k] + (b[k] - p[k]) * u + (2 * p[k] - 5 * a[k] + 4 * b[k] - n[k]) * u ** 2 +
+            (2 * a[k] +
+              (b[k] - p[k]) * u +
+              (2 * p[k] - 5 * a[k] + 4 * b[k] - n[k]) * u ** 2 +
               (3 * a[k] - p[k] - 3 * b[k] + n[k]) * u ** 3),
         ),
       );
@@ -49,7 +63,10 @@ export const ROAD_M = DISTANCES[DISTANCES.length - 1];
 
 function onRoad(m) {
   const at = Math.max(0, Math.min(ROAD_M, m));
-  const i = Math.max(1, DISTANCES.findIndex((d) => d >= at));
+  const i = Math.max(
+    1,
+    DISTANCES.findIndex((d) => d >= at),
+  );
   const share = (at - DISTANCES[i - 1]) / (DISTANCES[i] - DISTANCES[i - 1] || 1);
   const [a, b] = [ROAD[i - 1], ROAD[i]];
   const bearing = Math.atan2((b[0] - a[0]) * Math.cos(a[1] * RAD), b[1] - a[1]) / RAD;
@@ -70,11 +87,28 @@ const SCENARIOS = {
   ride: { state: 'picked_up', kind: 'ride', from: 4200, speed: 9, moves: true },
   moving: { state: 'picked_up', from: 3600, speed: 9, moves: true },
   van: { state: 'picked_up', kind: 'shipment_domestic', from: 2600, speed: 11, moves: true },
-  arriving: { state: 'picked_up', from: ROAD_M - 330, speed: 3.5, moves: true, events: ['ARRIVING'] },
-  arrived: { state: 'picked_up', from: ROAD_M - 15, speed: 0, moves: true, events: ['ARRIVING', 'ARRIVED'] },
+  arriving: {
+    state: 'picked_up',
+    from: ROAD_M - 330,
+    speed: 3.5,
+    moves: true,
+    events: ['ARRIVING'],
+  },
+  arrived: {
+    state: 'picked_up',
+    from: ROAD_M - 15,
+    speed: 0,
+    moves: true,
+    events: ['ARRIVING', 'ARRIVED'],
+  },
   stale: { state: 'picked_up', from: 5200, speed: 9, silent_s: 95 },
   offline: { state: 'picked_up', from: 5200, speed: 9, silent_s: 380, events: ['OFFLINE'] },
-  delivered: { state: 'delivered', from: ROAD_M, speed: 0, events: ['ARRIVING', 'ARRIVED', 'DELIVERED'] },
+  delivered: {
+    state: 'delivered',
+    from: ROAD_M,
+    speed: 0,
+    events: ['ARRIVING', 'ARRIVED', 'DELIVERED'],
+  },
   cancelled: { state: 'cancelled' },
   expired: { link: 'expired' },
   unknown: { link: 'unknown' },
@@ -95,8 +129,17 @@ export class FakeOrder {
     this.startedMs = now();
     this.state = this.plan.state;
     this.events = [];
-    const minutes = { ASSIGNED: 21, PICKED_UP: 14, ARRIVING: 2, OFFLINE: 4, ARRIVED: 1, DELIVERED: 0 };
-    const past = ['assigned', 'picked_up', 'delivered'].includes(this.state) ? ['CONFIRMED', 'ASSIGNED'] : [];
+    const minutes = {
+      ASSIGNED: 21,
+      PICKED_UP: 14,
+      ARRIVING: 2,
+      OFFLINE: 4,
+      ARRIVED: 1,
+      DELIVERED: 0,
+    };
+    const past = ['assigned', 'picked_up', 'delivered'].includes(this.state)
+      ? ['CONFIRMED', 'ASSIGNED']
+      : [];
     if (['picked_up', 'delivered'].includes(this.state)) past.push('PICKED_UP');
     for (const event of [...past, ...(this.plan.events ?? [])]) {
       this.emit(event, this.startedMs - (minutes[event] ?? 26) * 60_000);
@@ -147,7 +190,8 @@ export class FakeOrder {
   position() {
     const place = this.place();
     if (!place || !['assigned', 'picked_up'].includes(this.state)) return null;
-    const silent = (this.plan.silent_s ?? 0) + (this.plan.moves ? 0 : (this.now() - this.startedMs) / 1000);
+    const silent =
+      (this.plan.silent_s ?? 0) + (this.plan.moves ? 0 : (this.now() - this.startedMs) / 1000);
     const target = this.target();
     const left = metres([place.lon, place.lat], [target.lon, target.lat]);
     return {
@@ -179,7 +223,11 @@ export class FakeOrder {
     const points = [];
     for (let m = 1200; m < place.m; m += 60) {
       const { lon, lat } = onRoad(m);
-      points.push([lon, lat, Math.round(this.now() - (this.plan.silent_s ?? 0) * 1000 - (place.m - m) * 110)]);
+      points.push([
+        lon,
+        lat,
+        Math.round(this.now() - (this.plan.silent_s ?? 0) * 1000 - (place.m - m) * 110),
+      ]);
     }
     return points;
   }

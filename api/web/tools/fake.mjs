@@ -15,7 +15,12 @@ import { FakeOrder, SCENARIO_NAMES } from './fake-order.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const DIST = join(ROOT, 'dist');
-const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.json': 'application/json' };
+const TYPES = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript',
+  '.css': 'text/css',
+  '.json': 'application/json',
+};
 const FIX_EVERY_MS = 2_000;
 const PING_EVERY_MS = 25_000;
 
@@ -37,7 +42,12 @@ export async function startFake({ port = 0, dev = false, tiles = null } = {}) {
     for (const order of orders.values()) {
       const events = order.live();
       const position = order.plan.moves ? order.position() : null;
-      const frame = position && { type: 'position', order_id: order.id, ...position, cursor: order.cursor() };
+      const frame = position && {
+        type: 'position',
+        order_id: order.id,
+        ...position,
+        cursor: order.cursor(),
+      };
       for (const watcher of watchers) {
         if (watcher.order !== order) continue;
         for (const event of events) watcher.send(event);
@@ -45,7 +55,10 @@ export async function startFake({ port = 0, dev = false, tiles = null } = {}) {
       }
     }
   }, FIX_EVERY_MS);
-  const pings = setInterval(() => watchers.forEach((each) => each.send({ type: 'ping' })), PING_EVERY_MS);
+  const pings = setInterval(
+    () => watchers.forEach((each) => each.send({ type: 'ping' })),
+    PING_EVERY_MS,
+  );
 
   function watch(order, cursor, send, close) {
     const watcher = { order, send, close };
@@ -104,13 +117,22 @@ export async function startFake({ port = 0, dev = false, tiles = null } = {}) {
     if (what === 'location') {
       counts.poll += 1;
       const events = order.after(after).map(({ event, event_id, at }) => ({ event, event_id, at }));
-      const body = { order_id: order.id, state: order.state, ...order.position(), events, cursor: order.cursor() };
+      const body = {
+        order_id: order.id,
+        state: order.state,
+        ...order.position(),
+        events,
+        cursor: order.cursor(),
+      };
       response.writeHead(200, { 'content-type': 'application/json' });
       return void response.end(JSON.stringify(body));
     }
     counts.sse += 1;
     response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
-    const send = (frame) => response.write(`event: ${frame.type}\nid: ${frame.cursor ?? ''}\ndata: ${JSON.stringify(frame)}\n\n`);
+    const send = (frame) =>
+      response.write(
+        `event: ${frame.type}\nid: ${frame.cursor ?? ''}\ndata: ${JSON.stringify(frame)}\n\n`,
+      );
     const leave = watch(order, after, send, () => response.destroy());
     request.on('close', leave);
   }
@@ -126,15 +148,23 @@ export async function startFake({ port = 0, dev = false, tiles = null } = {}) {
       if (order.gone) return ws.close(4410);
       counts.ws += 1;
       const send = (frame) => ws.readyState === ws.OPEN && ws.send(JSON.stringify(frame));
-      ws.on('close', watch(order, url.searchParams.get('after'), send, () => ws.terminate()));
+      ws.on(
+        'close',
+        watch(order, url.searchParams.get('after'), send, () => ws.terminate()),
+      );
     });
   });
 
   function staticFile(path, request, response) {
     const file = join(vite ? ROOT : DIST, normalize(path));
-    if (!file.startsWith(vite ? ROOT : DIST) || !existsSync(file)) return void response.writeHead(404).end();
-    if (vite) return void html('index.html', '/').then((text) => response.writeHead(200, { 'content-type': TYPES['.html'] }).end(text));
-    const zipped = (request.headers['accept-encoding'] ?? '').includes('gzip') && existsSync(`${file}.gz`);
+    if (!file.startsWith(vite ? ROOT : DIST) || !existsSync(file))
+      return void response.writeHead(404).end();
+    if (vite)
+      return void html('index.html', '/').then((text) =>
+        response.writeHead(200, { 'content-type': TYPES['.html'] }).end(text),
+      );
+    const zipped =
+      (request.headers['accept-encoding'] ?? '').includes('gzip') && existsSync(`${file}.gz`);
     response.writeHead(200, {
       'content-type': TYPES[extname(file)] ?? 'application/octet-stream',
       ...(zipped ? { 'content-encoding': 'gzip' } : {}),
@@ -144,7 +174,11 @@ export async function startFake({ port = 0, dev = false, tiles = null } = {}) {
 
   async function viteServer() {
     const { createServer: createVite } = await import('vite');
-    return createVite({ root: ROOT, appType: 'custom', server: { middlewareMode: true, hmr: { port: 24_679 } } });
+    return createVite({
+      root: ROOT,
+      appType: 'custom',
+      server: { middlewareMode: true, hmr: { port: 24_679 } },
+    });
   }
 
   await new Promise((done) => server.listen(port, '127.0.0.1', done));
@@ -176,7 +210,17 @@ async function logIn(request, response) {
   let body = '';
   for await (const chunk of request) body += chunk;
   const { password } = JSON.parse(body);
-  const known = ['customer', 'agent', 'driver', 'vendor', 'operator', 'admin', 'analyst', 'engineer', 'government'];
+  const known = [
+    'customer',
+    'agent',
+    'driver',
+    'vendor',
+    'operator',
+    'admin',
+    'analyst',
+    'engineer',
+    'government',
+  ];
   if (password === 'slow-down') return void response.writeHead(429, { 'retry-after': '42' }).end();
   if (!known.includes(password)) return void response.writeHead(401).end();
   response.writeHead(200, {
@@ -187,7 +231,10 @@ async function logIn(request, response) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const fake = await startFake({ port: Number(process.env.PORT ?? 8011), dev: process.argv.includes('--dev') });
+  const fake = await startFake({
+    port: Number(process.env.PORT ?? 8011),
+    dev: process.argv.includes('--dev'),
+  });
   for (const name of SCENARIO_NAMES) console.log(`${fake.origin}/t/${name}`);
   console.log(`${fake.origin}/   (password = a role: customer, driver, operator, …)`);
 }

@@ -47,15 +47,13 @@ function lighten(arc, weightMin) {
 /** The arcs in which two lines cross: thinning can fold a narrow bend over itself. */
 function crossedArcs(arcs) {
   const segments = arcs.flatMap((arc, index) =>
-    arc
-      .slice(1)
-      .map((b, i) => ({
-        index,
-        a: arc[i],
-        b,
-        x0: Math.min(arc[i][0], b[0]),
-        x1: Math.max(arc[i][0], b[0]),
-      })),
+    arc.slice(1).map((b, i) => ({
+      index,
+      a: arc[i],
+      b,
+      x0: Math.min(arc[i][0], b[0]),
+      x1: Math.max(arc[i][0], b[0]),
+    })),
   );
   segments.sort((p, q) => p.x0 - q.x0);
   const side = (p, q, r) =>

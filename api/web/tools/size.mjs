@@ -7,7 +7,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 const DIST = new URL('../dist/', import.meta.url).pathname;
-const BUDGET_TRACK = 35 * 1024;
+const BUDGET_TRACK = 40 * 1024;
 const BUDGET_HOME = 30 * 1024;
 
 const weigh = (name, ending) => statSync(join(DIST, name + ending)).size;
@@ -23,8 +23,11 @@ const sums = {};
 for (const ending of ['.br', '.gz']) {
   sums[`track${ending}`] = weigh('track.html', ending) + weigh(`assets/${map}`, ending);
   sums[`home${ending}`] =
-    weigh('index.html', ending) + ofHome.reduce((sum, name) => sum + weigh(`assets/${name}`, ending), 0);
-  console.log(`track.html${ending} ${weigh('track.html', ending)}  map${ending} ${weigh(`assets/${map}`, ending)}`);
+    weigh('index.html', ending) +
+    ofHome.reduce((sum, name) => sum + weigh(`assets/${name}`, ending), 0);
+  console.log(
+    `track.html${ending} ${weigh('track.html', ending)}  map${ending} ${weigh(`assets/${map}`, ending)}`,
+  );
 }
 const over = sums['track.gz'] > BUDGET_TRACK || sums['home.gz'] > BUDGET_HOME;
 console.log(

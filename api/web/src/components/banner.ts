@@ -7,7 +7,8 @@ export interface Banner {
   update(text: string | null): void;
 }
 
-const LOZENGE = '<path d="M12 1 23 12 12 23 1 12z"/><path class="banner-hole" d="M12 7l5 5-5 5-5-5z"/>';
+const LOZENGE =
+  '<path d="M12 1 23 12 12 23 1 12z"/><path class="banner-hole" d="M12 7l5 5-5 5-5-5z"/>';
 
 export function banner(): Banner {
   const words = h('p.banner-words');
@@ -30,7 +31,7 @@ export function banner(): Banner {
 
 export function buzz(): void {
   try {
-    navigator.vibrate?.([180, 90, 180]);
+    if ('vibrate' in navigator) navigator.vibrate([180, 90, 180]);
   } catch {
     // Not allowed before the person touched the page; the banner says it anyway.
   }

@@ -1,7 +1,7 @@
 /** The card of the order: banner, headline, figures, steps, and the small print. */
 import './card.css';
 import { h, setShown, setText } from '../lib/dom.ts';
-import { agoWords, clockWords, shortId } from '../lib/words.ts';
+import { clockWords, shortId } from '../lib/words.ts';
 import { banner } from './banner.ts';
 import { freshness } from './freshness.ts';
 import { metrics } from './metrics.ts';
@@ -31,8 +31,7 @@ export function card(): Card {
   const element = h(
     'main.card',
     {},
-    parts.banner.element,
-    parts.freshness.element,
+    h('div', {}, parts.banner.element, parts.freshness.element),
     head,
     parts.metrics.element,
     parts.steps.element,
@@ -47,7 +46,7 @@ export function card(): Card {
       parts.freshness.update(view, t);
       setText(headline, t(view.headline, { kind }));
       setShown(note, view.note !== null);
-      if (view.note !== null) setText(note, t(view.note, { kind, ago: agoWords(t, slowly(view.ageS)) }));
+      if (view.note !== null) setText(note, t(view.note, { kind }));
       parts.metrics.update(view, facts.serverNowMs, facts.district, lang, t);
       parts.steps.update(view, t);
       setText(order, t('foot.order', { id: shortId(facts.orderId) }));
@@ -55,9 +54,4 @@ export function card(): Card {
       setText(expires, t('foot.expires', { time: clockWords(facts.expiresAtMs ?? 0) }));
     },
   };
-}
-
-/** The note is spoken when it changes: it counts in whole minutes. */
-function slowly(ageS: number | null): number {
-  return Math.max(60, Math.floor((ageS ?? 0) / 60) * 60);
 }

@@ -23,7 +23,10 @@ const MINUS = '<path d="M5 12h14"/>';
 const AIM = '<path d="M12 3 20 21 12 16.500 4 21z"/>';
 
 export function mapFrame(on: MapButtons): MapFrame {
-  const canvas = h('canvas.map-canvas', { tabindex: '0', role: 'application' }) as HTMLCanvasElement;
+  const canvas = h('canvas.map-canvas', {
+    tabindex: '0',
+    role: 'application',
+  }) as HTMLCanvasElement;
   const tool = (drawing: string, click: () => void): HTMLElement =>
     h('button.map-button', { type: 'button', click }, svg('0 0 24 24', drawing));
   const follow = tool(AIM, () => on.follow());
@@ -32,7 +35,12 @@ export function mapFrame(on: MapButtons): MapFrame {
   follow.classList.add('map-follow');
   const tools = h('div.map-tools', {}, follow, h('div.map-zoom', {}, zoomIn, zoomOut));
   const more = h('span');
-  const credit = h('p.map-credit', {}, h('a', { href: CREDIT_HREF, rel: 'noreferrer' }, CREDIT), more);
+  const credit = h(
+    'p.map-credit',
+    {},
+    h('a', { href: CREDIT_HREF, rel: 'noreferrer' }, CREDIT),
+    more,
+  );
   setShown(follow, false);
   return {
     element: h('div.map', {}, canvas, tools, credit),

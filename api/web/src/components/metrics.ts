@@ -47,7 +47,7 @@ export function metrics(): Metrics {
         eta.set(name, etaWords(t, etaS), outdated ? t('metric.was') : at);
       }
       if (distanceM !== null) {
-        const where = district === null ? '' : t('metric.district', { district });
+        const where = district === null || outdated ? '' : t('metric.district', { district });
         const small = outdated && etaS === null ? t('metric.was') : where;
         distance.set(t('metric.distance'), distanceWords(t, lang, distanceM), small);
       }

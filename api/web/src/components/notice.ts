@@ -18,7 +18,14 @@ export function notice(word: NoticeWord): Notice {
   const element = h(
     'main.notice',
     {},
-    h('div.notice-card', {}, h('div.imigongo.notice-band', { 'aria-hidden': 'true' }), title, body, home),
+    h(
+      'div.notice-card',
+      {},
+      h('div.imigongo.notice-band', { 'aria-hidden': 'true' }),
+      title,
+      body,
+      home,
+    ),
     h('div.notice-hills', { 'aria-hidden': 'true' }, hills()),
   );
   return {

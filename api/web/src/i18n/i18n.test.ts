@@ -27,7 +27,10 @@ describe('the three languages', () => {
 
     it(`${lang} asks for the same parameters as English`, () => {
       for (const [key, text] of Object.entries(messages)) {
-        expect([key, paramsOf(text)]).toEqual([key, paramsOf((en as Record<string, string>)[key] ?? '')]);
+        expect([key, paramsOf(text)]).toEqual([
+          key,
+          paramsOf((en as Record<string, string>)[key] ?? ''),
+        ]);
       }
     });
 

@@ -43,7 +43,7 @@ export function fromLocal(origin: Point, east: number, north: number): Point {
 
 /** The turn from `a` to `b` on the short side, in (-180, 180]. */
 export function turnDeg(a: number, b: number): number {
-  const turn = (((b - a) % 360) + 540) % 360 - 180;
+  const turn = ((((b - a) % 360) + 540) % 360) - 180;
   return turn === -180 ? 180 : turn;
 }
 
@@ -57,7 +57,7 @@ export function worldY(lat: number): number {
 }
 
 export function latOf(y: number): number {
-  return (Math.atan(Math.sinh(Math.PI * (1 - 2 * y))) / RAD);
+  return Math.atan(Math.sinh(Math.PI * (1 - 2 * y))) / RAD;
 }
 
 export function lonOf(x: number): number {

@@ -14,8 +14,8 @@ describe('words', () => {
     expect(etaWords(en, 20 * 60)).toBe('17–23 min');
     expect(etaWords(en, 81 * 60)).toBe('about 1 h 20');
     expect(etaWords(en, 119 * 60)).toBe('about 2 h 00');
-    expect(etaWords(rw, 7 * 60)).toBe('iminota nka 7');
-    expect(etaWords(rw, 61)).toBe('umunota nka 1');
+    expect(etaWords(rw, 7 * 60)).toBe('nk’iminota 7');
+    expect(etaWords(rw, 61)).toBe('nk’umunota 1');
   });
 
   it('keeps a range at least two minutes wide and round the estimate', () => {

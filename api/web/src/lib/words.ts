@@ -56,7 +56,10 @@ export function clockWords(epochMs: number): string {
 
 /** A short, speakable end of an id: `ord_01J…8F3K` is `8F3K`. */
 export function shortId(id: string): string {
-  return id.replace(/^[a-z]+_/, '').slice(-6).toUpperCase();
+  return id
+    .replace(/^[a-z]+_/, '')
+    .slice(-6)
+    .toUpperCase();
 }
 
 function pad(n: number): string {

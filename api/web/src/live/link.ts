@@ -6,7 +6,8 @@
  * Keeps: the newest cursor; how often each way failed; the ids of the newest 256 events.
  * Never: gives an event twice; waits when the network or the person just came back.
  *
- * WebSocket twice in vain, then SSE twice in vain, then polling; a way that carried a frame is kept.
+ * WebSocket in vain, then SSE in vain, then polling; twice each, or once where the service answers a
+ * plain question. A way that carried a frame is kept.
  * From SSE and polling it looks up once a minute whether WebSocket works again.
  */
 import { waitMs } from './backoff.ts';
@@ -14,14 +15,7 @@ import type { Frame } from './frames.ts';
 import type { Connect, End, Kind, Transport } from './transports.ts';
 
 export type LinkState =
-  | 'connecting'
-  | 'live'
-  | 'polling'
-  | 'lost'
-  | 'own'
-  | 'service'
-  | 'gone'
-  | 'done';
+  'connecting' | 'live' | 'polling' | 'lost' | 'own' | 'service' | 'gone' | 'done';
 
 export interface LinkEnvironment {
   connect: Record<Kind, Connect>;
@@ -164,19 +158,28 @@ export class Link {
       // WebSocket still does not work here; go on as before, at once.
       this.way = this.settled;
       this.settled = null;
-      return this.connect();
+      this.connect();
+      return;
     }
     this.failures += 1;
     this.failuresOfWay += 1;
-    if (!carried && this.failuresOfWay >= TRIES_PER_WAY && this.way !== 'poll') {
-      this.way = WAYS[WAYS.indexOf(this.way) + 1] ?? 'poll';
-      this.failuresOfWay = 0;
-    }
     const reason = why === 'closed' && !carried ? await this.reasonOf() : why;
     if (generation !== this.generation) return;
-    if (reason === 'gone') return this.stop('gone');
+    if (reason === 'gone') {
+      this.stop('gone');
+      return;
+    }
+    if (!carried) this.tryNextWay(reason === 'closed');
     this.setState(this.stateAfter(reason));
     this.retryLater();
+  }
+
+  /** When the service answers a plain question, it is this way that is blocked: no second try. */
+  private tryNextWay(serviceAnswers: boolean): void {
+    if (this.way === 'poll' || (!serviceAnswers && this.failuresOfWay < TRIES_PER_WAY)) return;
+    this.way = WAYS[WAYS.indexOf(this.way) + 1] ?? 'poll';
+    this.failuresOfWay = 0;
+    if (serviceAnswers) this.failures = 0;
   }
 
   /** A refused socket says nothing; a plain question does, and brings the newest on the way. */

@@ -19,22 +19,52 @@ const position = {
 describe('frames', () => {
   it('reads the five frames', () => {
     const snapshot = parseFrame(
-      JSON.stringify({ type: 'snapshot', order_id: 'ord_1', state: 'picked_up', position, destination: { lat: -1.9, lon: 30 }, cursor: 'e4' }),
+      JSON.stringify({
+        type: 'snapshot',
+        order_id: 'ord_1',
+        state: 'picked_up',
+        position,
+        destination: { lat: -1.9, lon: 30 },
+        cursor: 'e4',
+      }),
     );
-    expect(snapshot).toMatchObject({ type: 'snapshot', state: 'picked_up', cursor: 'e4', position: { eta_s: 420 } });
-    expect(parseFrame(JSON.stringify({ type: 'position', ...position, cursor: 'e4' }))).toMatchObject({
+    expect(snapshot).toMatchObject({
+      type: 'snapshot',
+      state: 'picked_up',
+      cursor: 'e4',
+      position: { eta_s: 420 },
+    });
+    expect(
+      parseFrame(JSON.stringify({ type: 'position', ...position, cursor: 'e4' })),
+    ).toMatchObject({
       type: 'position',
       position: { measured_at_ms: Date.UTC(2026, 8, 1, 10) },
     });
     expect(
-      parseFrame(JSON.stringify({ type: 'event', event: 'ARRIVING', event_id: 'x', at: '2026-09-01T10:00:00Z', cursor: 'e5' })),
+      parseFrame(
+        JSON.stringify({
+          type: 'event',
+          event: 'ARRIVING',
+          event_id: 'x',
+          at: '2026-09-01T10:00:00Z',
+          cursor: 'e5',
+        }),
+      ),
     ).toMatchObject({ event: { event: 'ARRIVING', event_id: 'x' } });
     expect(parseFrame('{"type":"ping"}')).toEqual({ type: 'ping' });
     expect(parseFrame('{"type":"stale","age_s":90}')).toEqual({ type: 'stale', age_s: 90 });
   });
 
   it('leaves out what it cannot read, and never throws', () => {
-    for (const text of ['', 'null', '[]', '{"type":"new"}', '{"type":"position","lat":"x"}', '{', '{"type":"position","lat":91,"lon":0,"measured_at":1}']) {
+    for (const text of [
+      '',
+      'null',
+      '[]',
+      '{"type":"new"}',
+      '{"type":"position","lat":"x"}',
+      '{',
+      '{"type":"position","lat":91,"lon":0,"measured_at":1}',
+    ]) {
       expect(parseFrame(text)).toBeNull();
     }
   });
@@ -45,8 +75,13 @@ describe('frames', () => {
   });
 
   it('reads a poll, flat or nested, with the events it brings', () => {
-    expect(readPoll({ order_id: 'o', state: 'assigned', ...position })[0]).toMatchObject({ state: 'assigned', position: { lat: -1.95 } });
-    expect(readPoll({ position, events: [{ event: 'ARRIVING', event_id: 'a', at: null }] })).toHaveLength(2);
+    expect(readPoll({ order_id: 'o', state: 'assigned', ...position })[0]).toMatchObject({
+      state: 'assigned',
+      position: { lat: -1.95 },
+    });
+    expect(
+      readPoll({ position, events: [{ event: 'ARRIVING', event_id: 'a', at: null }] }),
+    ).toHaveLength(2);
   });
 });
 
@@ -101,7 +136,9 @@ function rig(probe: Frame[] | End = 'unreachable') {
     const until = world.now + ms;
     for (;;) {
       await settle();
-      const next = [...timers].filter(([, t]) => t.at <= until).sort((a, b) => a[1].at - b[1].at)[0];
+      const next = [...timers]
+        .filter(([, t]) => t.at <= until)
+        .sort((a, b) => a[1].at - b[1].at)[0];
       if (!next) break;
       timers.delete(next[0]);
       world.now = Math.max(world.now, next[1].at);
@@ -150,6 +187,16 @@ describe('the link', () => {
     last().on.open();
     last().on.frame(ping);
     expect(states.at(-1)).toBe('polling');
+  });
+
+  it('falls back after one try when the service answers a plain question', async () => {
+    const { link, lines, last, pass } = rig([ping]);
+    link.start();
+    last().on.end('closed');
+    await pass(600);
+    last().on.end('closed');
+    await pass(600);
+    expect(lines.map((line) => line.kind)).toEqual(['ws', 'sse', 'poll']);
   });
 
   it('keeps a way that worked', async () => {

@@ -46,7 +46,8 @@ export function decode(data: MapData): Borders {
   const uses = new Array<number>(arcs.length).fill(0);
   const districts = data.districts.map(([name, lon, lat, clearance, rings]) => {
     for (const ring of rings) {
-      for (const index of ring) uses[index < 0 ? ~index : index] = (uses[index < 0 ? ~index : index] ?? 0) + 1;
+      for (const index of ring)
+        uses[index < 0 ? ~index : index] = (uses[index < 0 ? ~index : index] ?? 0) + 1;
     }
     return {
       name,

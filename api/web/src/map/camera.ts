@@ -3,7 +3,7 @@
  *
  * In:    a centre and a zoom (256 CSS pixels hold the world at zoom 0); the free part of the view.
  * Out:   world units to CSS pixels and back.
- * Never: leaves the zooms between 6 and 18, or Rwanda's neighbourhood.
+ * Never: leaves the zooms between 7 and 18, or Rwanda's neighbourhood.
  */
 import { latOf, lonOf, worldX, worldY, type Point } from '../lib/geo.ts';
 
@@ -14,7 +14,7 @@ export interface Padding {
   left: number;
 }
 
-export const ZOOM_MIN = 6;
+export const ZOOM_MIN = 7;
 export const ZOOM_MAX = 18;
 const NONE: Padding = { top: 0, right: 0, bottom: 0, left: 0 };
 /** 1° beyond the country on every side: panning ends there. */

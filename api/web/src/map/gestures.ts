@@ -26,7 +26,11 @@ export function listen(canvas: HTMLCanvasElement, camera: Camera, on: GestureHan
       const { left, top } = canvas.getBoundingClientRect();
       const px = event.deltaY * (event.deltaMode === 1 ? 24 : 1) * (event.ctrlKey ? 3 : 1);
       on.touched();
-      camera.zoomAt(camera.zoom - px * WHEEL_ZOOM_PER_PX, event.clientX - left, event.clientY - top);
+      camera.zoomAt(
+        camera.zoom - px * WHEEL_ZOOM_PER_PX,
+        event.clientX - left,
+        event.clientY - top,
+      );
       on.changed();
     },
     { passive: false },

@@ -61,7 +61,13 @@ function paintLand(g: CanvasRenderingContext2D, camera: Camera, b: Borders, p: P
 function paintBorders(g: CanvasRenderingContext2D, camera: Camera, b: Borders, p: Palette): void {
   g.lineJoin = 'round';
   g.lineCap = 'round';
-  stroke(g, camera, b.borders.filter((each) => !each.outer), p['map-border'], camera.zoom < 9 ? 1 : 1.5);
+  stroke(
+    g,
+    camera,
+    b.borders.filter((each) => !each.outer),
+    p['map-border'],
+    camera.zoom < 9 ? 1 : 1.5,
+  );
   const outer = b.borders.filter((each) => each.outer);
   stroke(g, camera, outer, p['map-halo'], 7);
   stroke(g, camera, outer, p['map-outline'], 1.75);

@@ -11,7 +11,13 @@ const home = { lat: -1.9441, lon: 30.0619 };
 
 /** Due east at 10 m/s, one fix every `every` seconds; `east` at second `s` is 10 s. */
 function eastward(s: number): MotionFix {
-  return { ...fromLocal(home, s * 10, 0), at_ms: 1_000_000 + s * 1000, speed_mps: 10, bearing_deg: 90, accuracy_m: 5 };
+  return {
+    ...fromLocal(home, s * 10, 0),
+    at_ms: 1_000_000 + s * 1000,
+    speed_mps: 10,
+    bearing_deg: 90,
+    accuracy_m: 5,
+  };
 }
 
 describe('the moving vehicle', () => {
@@ -63,7 +69,13 @@ describe('the moving vehicle', () => {
 
   it('turns the short way and does not spin while standing', () => {
     const motion = new Motion(() => false);
-    const still = (s: number, bearing: number): MotionFix => ({ ...home, at_ms: s * 1000, speed_mps: 0, bearing_deg: bearing, accuracy_m: 5 });
+    const still = (s: number, bearing: number): MotionFix => ({
+      ...home,
+      at_ms: s * 1000,
+      speed_mps: 0,
+      bearing_deg: bearing,
+      accuracy_m: 5,
+    });
     motion.push(still(0, 10), 0);
     motion.at(100);
     motion.push(still(5, 200), 5000);
@@ -75,7 +87,10 @@ describe('the moving vehicle', () => {
   it('makes no loop of a wild speed between two near fixes', () => {
     const motion = new Motion(() => false);
     motion.push({ ...eastward(0), speed_mps: 50, bearing_deg: 270 }, 0);
-    motion.push({ ...eastward(5), ...fromLocal(home, 20, 0), bearing_deg: 270, speed_mps: 50 }, 5000);
+    motion.push(
+      { ...eastward(5), ...fromLocal(home, 20, 0), bearing_deg: 270, speed_mps: 50 },
+      5000,
+    );
     for (let ms = 5000; ms < 10_500; ms += 50) {
       expect(distanceM(home, motion.at(ms) ?? home)).toBeLessThan(60);
     }

@@ -25,6 +25,8 @@ export interface Scene {
   kind: marks.VehicleKind;
   fresh: boolean;
   arriving: boolean;
+  /** Delivered, cancelled or failed. */
+  over: boolean;
   /** Shows the vehicle; false before there is one and after the order. */
   vehicle: boolean;
   words: { pickup: string; destination: string };
@@ -166,7 +168,9 @@ export class LiveMap {
     const points: Point[] =
       vehicle && scene.target
         ? [vehicle, scene.target]
-        : [scene.pickup, scene.destination, ...this.trail.all()].filter((p): p is Point => p !== null);
+        : [scene.pickup, scene.destination, ...this.trail.all()].filter(
+            (p): p is Point => p !== null,
+          );
     if (points.length === 0) return null;
     return this.camera.fit(points, FOLLOW_MARGIN_PX, FOLLOW_ZOOM_MAX);
   }
@@ -253,7 +257,12 @@ export class LiveMap {
     if (this.borders) paintNames(g, this.camera, this.borders, this.palette);
   }
 
-  private drawScene(g: CanvasRenderingContext2D, scene: Scene, pose: Pose | null, now: number): void {
+  private drawScene(
+    g: CanvasRenderingContext2D,
+    scene: Scene,
+    pose: Pose | null,
+    now: number,
+  ): void {
     const { camera, palette } = this;
     const vehicle = scene.vehicle ? pose : null;
     const near = scene.target ?? scene.destination;
@@ -262,16 +271,17 @@ export class LiveMap {
       const pulse = scene.arriving && !this.calm() ? (now % PULSE_MS) / PULSE_MS : null;
       marks.paintNear(g, camera, near, palette, pulse);
     }
-    if (vehicle && scene.target) marks.paintGuide(g, camera, vehicle, scene.target, palette);
+    const from = vehicle ?? scene.pickup;
+    const to = vehicle ? scene.target : scene.destination;
+    if (from && to && !scene.over) marks.paintGuide(g, camera, from, to, palette);
     // Measured points that lie ahead of the picture wait: the line ends at the vehicle.
     const until = vehicle && !this.calm() ? this.motion.playMs(now) : Infinity;
     marks.paintRoute(g, camera, this.trail.lines(until), vehicle, palette);
     if (scene.pickup) marks.paintPickup(g, camera, scene.pickup, scene.words.pickup, palette);
+    if (vehicle) marks.paintVehicle(g, camera, { at: vehicle, ...scene, ...vehicle }, palette);
     if (scene.destination) {
-      marks.paintDestination(g, camera, scene.destination, scene.words.destination, palette);
-    }
-    if (vehicle) {
-      marks.paintVehicle(g, camera, { at: vehicle, ...scene, ...vehicle }, palette);
+      const { destination, words } = scene;
+      marks.paintDestination(g, camera, destination, vehicle, words.destination, palette);
     }
   }
 }

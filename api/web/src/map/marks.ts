@@ -33,23 +33,30 @@ export function metresToPx(camera: Camera, at: Point, metres: number): number {
 export function paintRings(g: Ctx, camera: Camera, target: Point, p: Palette): void {
   const [x, y] = camera.screen(target);
   const reach = Math.hypot(camera.width, camera.height);
-  g.lineWidth = 1;
   g.font = `500 11px ${FONT}`;
   g.textAlign = 'center';
   g.textBaseline = 'middle';
+  g.setLineDash([]);
   for (const metres of RINGS_M) {
     const radius = metresToPx(camera, target, metres);
     if (radius < 70 || radius > reach) continue;
     g.strokeStyle = p['map-ring'];
-    g.setLineDash([]);
+    g.lineWidth = 1.25;
     circle(g, x, y, radius);
     g.stroke();
-    for (const side of [-1, 1]) label(g, `${metres / 1000} km`, x, y + side * radius, p['map-label'], p['map-land']);
+    for (const side of [-1, 1])
+      label(g, `${metres / 1000} km`, x, y + side * radius, p['map-label'], p['map-land']);
   }
 }
 
 /** The circle of ARRIVING; `pulse` in [0,1) makes a wave, null stands still. */
-export function paintNear(g: Ctx, camera: Camera, at: Point, p: Palette, pulse: number | null): void {
+export function paintNear(
+  g: Ctx,
+  camera: Camera,
+  at: Point,
+  p: Palette,
+  pulse: number | null,
+): void {
   const [x, y] = camera.screen(at);
   const radius = metresToPx(camera, at, NEAR_M);
   if (radius < 10) return;
@@ -70,7 +77,13 @@ export function paintNear(g: Ctx, camera: Camera, at: Point, p: Palette, pulse: 
   g.globalAlpha = 1;
 }
 
-export function paintRoute(g: Ctx, camera: Camera, lines: TrailPoint[][], head: Point | null, p: Palette): void {
+export function paintRoute(
+  g: Ctx,
+  camera: Camera,
+  lines: TrailPoint[][],
+  head: Point | null,
+  p: Palette,
+): void {
   const draw = (colour: string, width: number): void => {
     g.strokeStyle = colour;
     g.lineWidth = width;
@@ -120,14 +133,26 @@ export function paintPickup(g: Ctx, camera: Camera, at: Point, text: string, p: 
 }
 
 /** A pin whose eye is the lozenge of imigongo. */
-export function paintDestination(g: Ctx, camera: Camera, at: Point, text: string, p: Palette): void {
+export function paintDestination(
+  g: Ctx,
+  camera: Camera,
+  at: Point,
+  vehicle: Point | null,
+  text: string,
+  p: Palette,
+): void {
   const [x, y] = camera.screen(at);
+  const [vx, vy] = vehicle ? camera.screen(vehicle) : [Infinity, Infinity];
+  // A vehicle at the door would hide the pin: then the pin stands on the vehicle.
+  const crowded = Math.hypot(vx - x, vy - y) < 34;
   g.save();
-  g.translate(x, y);
-  g.fillStyle = 'rgba(0,0,0,.18)';
-  g.beginPath();
-  g.ellipse(0, 1, 8, 3, 0, 0, TAU);
-  g.fill();
+  g.translate(crowded ? vx : x, crowded ? vy - 24 : y);
+  if (!crowded) {
+    g.fillStyle = 'rgba(0,0,0,.18)';
+    g.beginPath();
+    g.ellipse(0, 1, 8, 3, 0, 0, TAU);
+    g.fill();
+  }
   const pin = new Path2D('M0 0C-4-9-14-14-14-24a14 14 0 0 1 28 0C14-14 4-9 0 0Z');
   g.fillStyle = p.sun;
   g.fill(pin);
@@ -142,7 +167,7 @@ export function paintDestination(g: Ctx, camera: Camera, at: Point, text: string
   g.font = `600 12px ${FONT}`;
   g.textAlign = 'center';
   g.textBaseline = 'top';
-  label(g, text, x, y + 6, p.ink, p['map-land']);
+  if (!crowded) label(g, text, x, y + 6, p.ink, p['map-land']);
 }
 
 export interface VehicleLook {

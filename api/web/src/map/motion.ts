@@ -168,7 +168,8 @@ export class Motion {
     const b = this.path(play + 250);
     const [east, north] = toLocal(a, b);
     // Slower than half a metre a second, direction is noise.
-    if (Math.hypot(east, north) < 0.25) return this.shownBearing ?? this.last()?.bearing_deg ?? null;
+    if (Math.hypot(east, north) < 0.25)
+      return this.shownBearing ?? this.last()?.bearing_deg ?? null;
     return (Math.atan2(east, north) * 180) / Math.PI;
   }
 }

@@ -45,8 +45,7 @@ export class Trail {
       if (point.at_ms > untilMs) break;
       const last = line.at(-1);
       const gap =
-        last !== undefined &&
-        (point.at_ms - last.at_ms > GAP_MS || distanceM(last, point) > GAP_M);
+        last !== undefined && (point.at_ms - last.at_ms > GAP_MS || distanceM(last, point) > GAP_M);
       if (gap) {
         lines.push(line);
         line = [];

@@ -5,7 +5,13 @@ import { tokenOf } from './track-form.ts';
 
 describe('a phone number', () => {
   it('is the same however a Rwandan writes it', () => {
-    for (const typed of ['0788123456', '788 123 456', '+250 788-123-456', '00250788123456', '250788123456']) {
+    for (const typed of [
+      '0788123456',
+      '788 123 456',
+      '+250 788-123-456',
+      '00250788123456',
+      '250788123456',
+    ]) {
       expect(phoneOf(typed)).toBe('+250788123456');
     }
   });
@@ -16,7 +22,8 @@ describe('a phone number', () => {
   });
 
   it('is not a word', () => {
-    for (const typed of ['', 'abc', '078812345', '07881234567', '+']) expect(phoneOf(typed)).toBeNull();
+    for (const typed of ['', 'abc', '078812345', '07881234567', '+'])
+      expect(phoneOf(typed)).toBeNull();
   });
 });
 

@@ -12,7 +12,12 @@ interface Trouble {
 }
 
 export function loginForm(done: (role: Role) => void): Part {
-  const phone = field({ type: 'tel', name: 'username', autocomplete: 'username', inputmode: 'tel' });
+  const phone = field({
+    type: 'tel',
+    name: 'username',
+    autocomplete: 'username',
+    inputmode: 'tel',
+  });
   const password = field({ type: 'password', name: 'password', autocomplete: 'current-password' });
   const title = h('h1.panel-title', { tabindex: '-1' });
   const button = h('button.button', { type: 'submit' });
@@ -39,14 +44,18 @@ export function loginForm(done: (role: Role) => void): Part {
     if (number === null || password.input.value === '') {
       trouble = { key: number === null ? 'home.error.phone' : 'home.error.password' };
       (number === null ? phone : password).input.focus();
-      return write();
+      write();
+      return;
     }
     busy = true;
     trouble = null;
     write();
     const end = await logIn(number, password.input.value);
     busy = false;
-    if ('done' in end) return done(end.done);
+    if ('done' in end) {
+      done(end.done);
+      return;
+    }
     trouble = troubleOf(end);
     write();
   };

@@ -7,7 +7,13 @@ import { brand } from '../../components/brand.ts';
 import { hills } from '../../components/hills.ts';
 import { languages } from '../../components/languages.ts';
 import { followTheme } from '../../design/theme.ts';
-import { firstLang, rememberLang, translator, type Lang, type Translate } from '../../i18n/index.ts';
+import {
+  firstLang,
+  rememberLang,
+  translator,
+  type Lang,
+  type Translate,
+} from '../../i18n/index.ts';
 import { h, setText } from '../../lib/dom.ts';
 import { loginForm } from './login-form.ts';
 import { places } from './places.ts';

@@ -22,9 +22,7 @@ export const ROLES = [
 export type Role = (typeof ROLES)[number];
 
 export type LoginEnd =
-  | { done: Role }
-  | { failed: 'wrong' | 'service' | 'network' }
-  | { failed: 'limit'; waitS: number };
+  { done: Role } | { failed: 'wrong' | 'service' | 'network' } | { failed: 'limit'; waitS: number };
 
 const TIMEOUT_MS = 20_000;
 const WAIT_UNSAID_S = 60;

@@ -29,7 +29,7 @@ function showNotice(word: NoticeWord): void {
     say(chosen);
   });
   document.body.replaceChildren(
-    h('header.track-top', {}, brand('/'), choice.element),
+    h('header.track-top.is-alone', {}, brand('/'), choice.element),
     end.element,
   );
   say(firstLang(boot.lang));

@@ -118,7 +118,11 @@ function applyEvent(model: Model, { event, at_ms, leg: said }: OrderEvent): Mode
     case 'ARRIVING':
       return { ...next, near: { ...model.near, [leg]: true } };
     case 'ARRIVED':
-      return { ...next, near: { ...model.near, [leg]: true }, here: { ...model.here, [leg]: true } };
+      return {
+        ...next,
+        near: { ...model.near, [leg]: true },
+        here: { ...model.here, [leg]: true },
+      };
     case 'OFFLINE':
       return { ...next, offline: true };
     case 'BACK':

@@ -138,7 +138,10 @@ export class TrackPage {
       serverNowMs: this.serverNowMs(),
     };
     this.parts.card.update(shown, facts, this.lang, t);
-    this.parts.pill.update(shown.line === null ? null : t(shown.line), this.link.state === 'service');
+    this.parts.pill.update(
+      shown.line === null ? null : t(shown.line),
+      this.link.state === 'service',
+    );
     this.parts.languages.update(this.lang, t);
     this.parts.frame.update(t);
     this.map.show(sceneOf(this.model, shown, t));
@@ -165,8 +168,8 @@ export class TrackPage {
     const rem = parseFloat(getComputedStyle(document.documentElement).fontSize) || 16;
     this.map.setPadding(
       wide
-        ? { top: 2 * rem, right: 4 * rem, bottom: 2 * rem, left: 27 * rem }
-        : { top: 3.5 * rem, right: 0, bottom: 1.5 * rem, left: 0 },
+        ? { top: 2 * rem, right: 4 * rem, bottom: 2 * rem, left: 28 * rem }
+        : { top: 3.5 * rem, right: 2.5 * rem, bottom: 1.5 * rem, left: 0 },
     );
   }
 

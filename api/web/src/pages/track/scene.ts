@@ -2,7 +2,7 @@
 import type { Translate } from '../../i18n/index.ts';
 import type { Scene } from '../../map/map.ts';
 import type { VehicleKind } from '../../map/marks.ts';
-import type { Model } from './model.ts';
+import { isFinal, type Model } from './model.ts';
 import type { View } from './view.ts';
 
 const VEHICLES: Record<string, VehicleKind> = {
@@ -20,6 +20,7 @@ export function sceneOf(model: Model, shown: View, t: Translate): Scene {
     target: shown.leg === null ? null : target,
     kind: VEHICLES[model.kind] ?? 'moto',
     fresh: shown.freshness !== 'offline',
+    over: isFinal(model.orderState),
     arriving: shown.banner !== null,
     vehicle: shown.vehicle,
     words: { pickup: t('map.pickup'), destination: t('map.destination') },

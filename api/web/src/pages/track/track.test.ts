@@ -65,7 +65,11 @@ describe('the boot text', () => {
 
 describe('the model', () => {
   it('ignores an older position', () => {
-    const model = after(boot(), position({ measured_at_ms: 5000 }), position({ measured_at_ms: 4000, eta_s: 1 }));
+    const model = after(
+      boot(),
+      position({ measured_at_ms: 5000 }),
+      position({ measured_at_ms: 4000, eta_s: 1 }),
+    );
     expect(model.position?.eta_s).toBe(420);
   });
 
@@ -74,7 +78,13 @@ describe('the model', () => {
   });
 
   it('believes a snapshot, also when a driver was taken back', () => {
-    const snapshot: Frame = { type: 'snapshot', state: 'confirmed', position: null, destination: null, cursor: null };
+    const snapshot: Frame = {
+      type: 'snapshot',
+      state: 'confirmed',
+      position: null,
+      destination: null,
+      cursor: null,
+    };
     expect(after(boot({ order_state: 'assigned' }), snapshot).orderState).toBe('confirmed');
   });
 
@@ -87,7 +97,13 @@ describe('the model', () => {
   it('puts missed events of the pickup to the pickup, though the snapshot was ahead of them', () => {
     const model = after(boot(), event('ARRIVING'), event('PICKED_UP'));
     expect(view(model, 'live', 0).banner).toBeNull();
-    const told = boot({ events: ['ASSIGNED', 'ARRIVING', 'PICKED_UP'].map((name) => ({ event: name, event_id: name, at: 9 })) });
+    const told = boot({
+      events: ['ASSIGNED', 'ARRIVING', 'PICKED_UP'].map((name) => ({
+        event: name,
+        event_id: name,
+        at: 9,
+      })),
+    });
     expect(view(told, 'live', 0).banner).toBeNull();
     expect(told.at.PICKED_UP).toBe(9);
   });
@@ -103,13 +119,23 @@ describe('the model', () => {
 describe('the view', () => {
   it('tells the way, the estimate and the age', () => {
     const shown = view(after(boot(), position()), 'live', 30_000);
-    expect(shown).toMatchObject({ headline: 'head.to_destination', freshness: 'live', distanceM: 2400, ageS: 31, etaS: 390 });
+    expect(shown).toMatchObject({
+      headline: 'head.to_destination',
+      freshness: 'live',
+      distanceM: 2400,
+      ageS: 31,
+      etaS: 390,
+    });
   });
 
   it('turns amber after a minute and says out of reach after three', () => {
     const model = after(boot(), position());
     expect(view(model, 'live', 70_000)).toMatchObject({ freshness: 'ageing', outdated: true });
-    expect(view(model, 'live', 181_000)).toMatchObject({ freshness: 'offline', headline: 'head.offline', etaS: null });
+    expect(view(model, 'live', 181_000)).toMatchObject({
+      freshness: 'offline',
+      headline: 'head.offline',
+      etaS: null,
+    });
   });
 
   it('does not blame the driver while our own line is down', () => {
@@ -127,8 +153,12 @@ describe('the view', () => {
   });
 
   it('shows ARRIVING to a page that opened after the event, from the distance alone', () => {
-    expect(view(after(boot(), position({ distance_m: 380 })), 'polling', 0).banner).toBe('banner.arriving');
-    expect(view(after(boot(), position({ distance_m: 380, age_s: 90 })), 'polling', 0).banner).toBeNull();
+    expect(view(after(boot(), position({ distance_m: 380 })), 'polling', 0).banner).toBe(
+      'banner.arriving',
+    );
+    expect(
+      view(after(boot(), position({ distance_m: 380, age_s: 90 })), 'polling', 0).banner,
+    ).toBeNull();
   });
 
   it('ends the banner on arrival and asks for the PIN', () => {
@@ -137,18 +167,27 @@ describe('the view', () => {
   });
 
   it('waits for payment, for a driver, for the first fix', () => {
-    expect(view(boot({ order_state: 'pending_payment' }), 'live', 0).headline).toBe('head.pending_payment');
-    expect(view(boot({ order_state: 'confirmed' }), 'live', 0).headline).toBe('head.finding_driver');
-    expect(view(boot({ order_state: 'confirmed_no_driver' }), 'live', 0).headline).toBe('head.no_driver');
+    expect(view(boot({ order_state: 'pending_payment' }), 'live', 0).headline).toBe(
+      'head.pending_payment',
+    );
+    expect(view(boot({ order_state: 'confirmed' }), 'live', 0).headline).toBe(
+      'head.finding_driver',
+    );
+    expect(view(boot({ order_state: 'confirmed_no_driver' }), 'live', 0).headline).toBe(
+      'head.no_driver',
+    );
     expect(view(boot({ order_state: 'assigned' }), 'live', 0).note).toBe('note.waiting_first_fix');
   });
 
   it('survives a state that is newer than the page', () => {
-    expect(view(boot({ order_state: 'on_the_moon' }), 'live', 0).headline).toBe('head.finding_driver');
+    expect(view(boot({ order_state: 'on_the_moon' }), 'live', 0).headline).toBe(
+      'head.finding_driver',
+    );
   });
 
   it('walks the steps of a parcel', () => {
-    const done = (model: Model) => view(model, 'live', 0).steps?.filter((s) => s.state === 'done').length;
+    const done = (model: Model) =>
+      view(model, 'live', 0).steps?.filter((s) => s.state === 'done').length;
     expect(done(boot({ order_state: 'pending_payment' }))).toBe(0);
     expect(done(boot({ order_state: 'confirmed' }))).toBe(1);
     expect(done(boot({ order_state: 'assigned' }))).toBe(2);
@@ -167,7 +206,13 @@ describe('the view', () => {
   });
 
   it('hides the vehicle before there is a driver and after the end', () => {
-    const shown = (order_state: string) => view(after(boot({ order_state }), position()), 'live', 0).vehicle;
-    expect(['confirmed', 'assigned', 'picked_up', 'delivered'].map(shown)).toEqual([false, true, true, false]);
+    const shown = (order_state: string) =>
+      view(after(boot({ order_state }), position()), 'live', 0).vehicle;
+    expect(['confirmed', 'assigned', 'picked_up', 'delivered'].map(shown)).toEqual([
+      false,
+      true,
+      true,
+      false,
+    ]);
   });
 });

@@ -87,7 +87,12 @@ function ageOf(model: Model, nowMs: number): number | null {
   return model.position.age_s + Math.max(0, nowMs - model.positionMs) / 1000;
 }
 
-function freshnessOf(model: Model, leg: Leg | null, link: LinkState, ageS: number | null): Freshness {
+function freshnessOf(
+  model: Model,
+  leg: Leg | null,
+  link: LinkState,
+  ageS: number | null,
+): Freshness {
   if (leg === null) return 'none';
   if (model.offline) return 'offline';
   if (ageS === null) return 'none';
@@ -130,9 +135,17 @@ const AT_REST: Record<string, Words> = {
   cancelled: { tone: 'bad', headline: 'head.cancelled', note: 'note.cancelled' },
 };
 
-function wordsOf(model: Model, leg: Leg | null, fresh: Freshness, near: boolean, here: boolean): Words {
+function wordsOf(
+  model: Model,
+  leg: Leg | null,
+  fresh: Freshness,
+  near: boolean,
+  here: boolean,
+): Words {
   if (leg === null) {
-    return AT_REST[model.orderState] ?? { tone: 'calm', headline: 'head.finding_driver', note: null };
+    return (
+      AT_REST[model.orderState] ?? { tone: 'calm', headline: 'head.finding_driver', note: null }
+    );
   }
   const pickup = leg === 'pickup';
   if (here) {
@@ -147,7 +160,11 @@ function wordsOf(model: Model, leg: Leg | null, fresh: Freshness, near: boolean,
     return { tone: 'quiet', headline: 'head.offline', note };
   }
   if (near) {
-    return { tone: 'near', headline: pickup ? 'head.arriving_pickup' : 'head.arriving', note: null };
+    return {
+      tone: 'near',
+      headline: pickup ? 'head.arriving_pickup' : 'head.arriving',
+      note: null,
+    };
   }
   return {
     tone: 'calm',
@@ -157,8 +174,22 @@ function wordsOf(model: Model, leg: Leg | null, fresh: Freshness, near: boolean,
 }
 
 /** A passenger waits for the driver at the pickup; a parcel is waited for at its end. */
-const ORDER_OF_RIDE: StepName[] = ['paid', 'assigned', 'arriving', 'arrived', 'picked_up', 'delivered'];
-const ORDER_OF_PARCEL: StepName[] = ['paid', 'assigned', 'picked_up', 'arriving', 'arrived', 'delivered'];
+const ORDER_OF_RIDE: StepName[] = [
+  'paid',
+  'assigned',
+  'arriving',
+  'arrived',
+  'picked_up',
+  'delivered',
+];
+const ORDER_OF_PARCEL: StepName[] = [
+  'paid',
+  'assigned',
+  'picked_up',
+  'arriving',
+  'arrived',
+  'delivered',
+];
 
 const EVENT_OF: Record<StepName, string[]> = {
   paid: ['PAID', 'CONFIRMED'],
