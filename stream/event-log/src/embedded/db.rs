@@ -66,6 +66,11 @@ pub fn wal_file(folder: &Path) -> PathBuf {
     folder.join("log.db-wal")
 }
 
+/// The size of a file in bytes; 0 when it is absent.
+pub fn size_of(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
 /// A connection that writes, or that reads beside a writer.
 pub async fn connect(folder: &Path, write: bool) -> Result<SqliteConnection, LogError> {
     connect_file(&file(folder), write).await

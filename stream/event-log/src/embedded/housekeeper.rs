@@ -3,10 +3,10 @@
 //! In:    the size of the write-ahead log; how long each topic is kept.
 //! Out:   checkpoints; deletions, asked of the writer.
 //! Keeps: a connection of its own.
-//! Never: lets the write-ahead log grow past WAL_BYTES_MAX and what comes in until the next look:
-//!        then it holds the writer for the last piece (some 20 ms) and the file begins anew.
+//! Never: lets the write-ahead log grow much past WAL_BYTES_MAX: then it holds the writer for the
+//!        last piece (some 20 ms) and the file begins anew. A writer that outruns it waits.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ const CHECKPOINT_BYTES: u64 = 8 << 20;
 /// From this size on the writer is held so that the write-ahead log begins anew.
 const WAL_BYTES_MAX: u64 = 64 << 20;
 
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 const TRIM_EVERY: Duration = Duration::from_secs(600);
 
 /// Between two pieces that retention deletes, appends have the disk to themselves.
@@ -52,7 +52,7 @@ impl Housekeeper {
             if self.state.poisoned().is_some() {
                 break;
             }
-            let wal_bytes = size_of(&db::wal_file(&self.folder));
+            let wal_bytes = db::size_of(&db::wal_file(&self.folder));
             metrics::gauge!("log_wal_bytes").set(wal_bytes as f64);
             if wal_bytes < copied_at_bytes {
                 copied_at_bytes = 0;
@@ -121,8 +121,4 @@ pub async fn trim_piece(
     let (answer, answered) = oneshot::channel();
     requests.send(Request::Trim { topic, before, answer }).map_err(|_| closed())?;
     answered.await.map_err(|_| closed())?
-}
-
-fn size_of(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
 }

@@ -66,6 +66,7 @@ pub async fn for_writing(folder: PathBuf, clock: Arc<dyn Clock>) -> Result<Embed
     };
     let writer = Writer {
         conn,
+        wal: db::wal_file(&folder),
         state: Arc::clone(&state),
         mark,
         requests: asked,

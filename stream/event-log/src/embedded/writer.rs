@@ -7,7 +7,9 @@
 //!        member is checked whole (size by the caller, fence here) before anything of it is
 //!        staged, so inside a group only the disk can fail, and then nothing of the group stands.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use inzira_schemas::{Clock, Micros, Topic};
@@ -28,6 +30,11 @@ const GROUP_BYTES_MAX: usize = 8 << 20;
 
 /// Retention deletes at most this many batches in one commit, so that appends wait little.
 const TRIM_BATCHES_MAX: i64 = 512;
+
+/// With a longer write-ahead log than this the writer waits for the housekeeper, at most so long;
+/// it goes on then, since a reader in another process must not stop the log.
+const WAL_BYTES_HELD: u64 = 96 << 20;
+const HELD_MAX: Duration = Duration::from_secs(5);
 
 /// What the writer is asked.
 pub enum Request {
@@ -104,6 +111,7 @@ impl Admitted {
 /// The writer's thread.
 pub struct Writer {
     pub(super) conn: SqliteConnection,
+    pub(super) wal: PathBuf,
     pub(super) state: Arc<State>,
     pub(super) mark: Mark,
     pub(super) requests: mpsc::UnboundedReceiver<Request>,
@@ -145,6 +153,7 @@ impl Writer {
             if stopping {
                 break;
             }
+            self.hold();
         }
         // Closing folds the write-ahead log into the file when nobody else has it open.
         if let Err(error) = block_on(self.conn.close()) {
@@ -153,11 +162,22 @@ impl Writer {
         drop(self.lock);
     }
 
+    fn hold(&self) {
+        let started = Instant::now();
+        while self.state.poisoned().is_none() && db::size_of(&self.wal) >= WAL_BYTES_HELD {
+            if started.elapsed() > HELD_MAX {
+                tracing::warn!("the write-ahead log of the event log cannot be shortened");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     fn commit(&mut self, group: Vec<Request>) {
         if let Some(poisoned) = self.state.poisoned() {
             return group.into_iter().for_each(|request| refuse(request, &poisoned));
         }
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let mut stage = Stage::new(self.state.all_ends(), self.next_seq, self.clock.now());
         let mut admitted = Vec::with_capacity(group.len());
         let mut waiting = group.into_iter();
