@@ -241,6 +241,21 @@ await journey(
   { viewport: { width: 320, height: 640 } },
 );
 
+await journey('tiles are drawn when there are some, and never with save-data', async (page) => {
+  await page.goto(`${fake.origin}/t/moving.tiles?tiles`);
+  await waitFor('tiles', () => fake.counts.tiles > 3);
+  await page.addInitScript(() => {
+    Object.defineProperty(navigator, 'connection', {
+      value: { saveData: true, effectiveType: '4g' },
+    });
+  });
+  await page.goto(`${fake.origin}/t/moving.spared?tiles`);
+  const before = fake.counts.tiles;
+  await until(page, 'in Gasabo');
+  await page.waitForTimeout(800);
+  assert.equal(fake.counts.tiles, before);
+});
+
 await journey('logging in shows the doors of the role; a wrong password says so', async (page) => {
   await page.goto(`${fake.origin}/`);
   await page.fill('[name=username]', '0788123456');

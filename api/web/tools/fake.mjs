@@ -4,7 +4,8 @@
 //   npm run dev                the same with Vite's dev server underneath
 //
 // Tokens are scenario names: /t/moving, /t/arriving, /t/offline, /t/life, … A suffix after a dot
-// makes another order of the same scenario: /t/moving.2. `?lang=rw` sets the boot language.
+// makes another order of the same scenario: /t/moving.2. `?lang=rw` sets the boot language, `?tiles`
+// offers tiles.
 
 import { createServer } from 'node:http';
 import { existsSync, readFileSync } from 'node:fs';
@@ -21,6 +22,9 @@ const TYPES = {
   '.css': 'text/css',
   '.json': 'application/json',
 };
+/** One tile that can be told from bare ground. */
+const TILE =
+  '<svg xmlns="http://www.w3.org/2000/svg" width="256" height="256"><rect width="256" height="256" fill="#dfe8f2" stroke="#9db3cc"/></svg>';
 const FIX_EVERY_MS = 2_000;
 const PING_EVERY_MS = 25_000;
 
@@ -29,7 +33,7 @@ export async function startFake({ port = 0, dev = false, tiles = null } = {}) {
   const watchers = new Set();
   /** What a test may break: refuse a way, or answer everything with 503. */
   const faults = { ws: false, sse: false, poll: false, down: false };
-  const counts = { ws: 0, sse: 0, poll: 0 };
+  const counts = { ws: 0, sse: 0, poll: 0, tiles: 0 };
   const vite = dev ? await viteServer() : null;
 
   const orderOf = (token) => {
@@ -81,6 +85,11 @@ export async function startFake({ port = 0, dev = false, tiles = null } = {}) {
     if (api) return watchHttp(byId(api[1]), api[2], url, request, response);
     if (url.pathname === '/api/v1/auth/login') return logIn(request, response);
     if (url.pathname === '/api/v1/auth/logout') return void response.writeHead(204).end();
+    if (url.pathname.startsWith('/tile/')) {
+      counts.tiles += 1;
+      response.writeHead(200, { 'content-type': 'image/svg+xml' });
+      return void response.end(TILE);
+    }
     const token = /^\/t\/([\w.-]+)$/.exec(url.pathname)?.[1];
     if (token) return trackPage(token, url, response);
     if (vite && url.pathname !== '/') {
@@ -96,7 +105,10 @@ export async function startFake({ port = 0, dev = false, tiles = null } = {}) {
 
   async function trackPage(token, url, response) {
     const order = orderOf(token);
-    const boot = order.boot(url.searchParams.get('lang'), tiles);
+    const boot = order.boot(
+      url.searchParams.get('lang'),
+      url.searchParams.has('tiles') ? '/tile/{z}/{x}/{y}' : tiles,
+    );
     const json = JSON.stringify(boot).replaceAll('<', '\\u003c');
     const page = (await html('track.html', url.pathname)).replace(
       '<!--inzira-boot-->',

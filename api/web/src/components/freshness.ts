@@ -20,13 +20,16 @@ export function freshness(): Freshness {
     update(view, t) {
       element.hidden = view.leg === null;
       element.dataset.fresh = view.freshness;
+      element.classList.toggle('is-beating', view.freshness === 'live' && view.lineWorks);
       setText(words, text(view, t));
     },
   };
 }
 
-function text({ freshness: fresh, ageS }: View, t: Translate): string {
+function text({ freshness: fresh, ageS, lineWorks }: View, t: Translate): string {
   if (fresh === 'none' || ageS === null) return t('fresh.none');
   const seen = t('fresh.seen', { ago: agoWords(t, ageS) });
-  return fresh === 'live' && ageS < LIVE_S ? `${t('fresh.live')} · ${agoWords(t, ageS)}` : seen;
+  return fresh === 'live' && lineWorks && ageS < LIVE_S
+    ? `${t('fresh.live')} · ${agoWords(t, ageS)}`
+    : seen;
 }

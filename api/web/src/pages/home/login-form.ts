@@ -60,21 +60,12 @@ export function loginForm(done: (role: Role) => void): Part {
     write();
   };
 
-  const element = h(
-    'form.panel',
-    {
-      novalidate: true,
-      submit: (event: Event) => {
-        event.preventDefault();
-        void submit();
-      },
-    },
-    title,
-    phone.element,
-    password.element,
-    problem,
-    button,
-  );
+  const sent = (event: Event): void => {
+    event.preventDefault();
+    void submit();
+  };
+  const fields = [title, phone.element, password.element, problem, button];
+  const element = h('form.panel', { novalidate: true, submit: sent }, ...fields);
   return {
     element,
     update(next) {

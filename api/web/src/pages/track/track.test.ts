@@ -144,6 +144,7 @@ describe('the view', () => {
       const shown = view(model, link, 600_000);
       expect(shown.headline).toBe('head.to_destination');
       expect(shown.line).toMatch(/^link\./);
+      expect(shown.lineWorks).toBe(false);
     }
   });
 

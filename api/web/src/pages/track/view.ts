@@ -38,6 +38,8 @@ export interface View {
   outdated: boolean;
   steps: Step[] | null;
   line: MessageKey | null;
+  /** News come as they happen: only then may the page call itself live. */
+  lineWorks: boolean;
   /** The vehicle may be shown. */
   vehicle: boolean;
 }
@@ -67,6 +69,7 @@ export function view(model: Model, link: LinkState, nowMs: number): View {
     outdated: freshness === 'ageing' || freshness === 'offline',
     steps: stepsOf(model, near, here),
     line: isFinal(model.orderState) ? null : LINE[link],
+    lineWorks: works(link),
     vehicle: leg !== null && model.position !== null,
   };
 }
@@ -97,8 +100,11 @@ function freshnessOf(
   if (model.offline) return 'offline';
   if (ageS === null) return 'none';
   if (ageS <= FRESH_S) return 'live';
-  const lineWorks = link === 'live' || link === 'polling';
-  return lineWorks && ageS > OFFLINE_S ? 'offline' : 'ageing';
+  return works(link) && ageS > OFFLINE_S ? 'offline' : 'ageing';
+}
+
+function works(link: LinkState): boolean {
+  return link === 'live' || link === 'polling';
 }
 
 function isNear(model: Model, leg: Leg, ageS: number | null): boolean {
