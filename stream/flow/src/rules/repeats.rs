@@ -1,0 +1,233 @@
+//! Knows a fix that a device has sent before.
+//!
+//! In:    fixes of one driver's devices.
+//! Out:   true once per fix: a repeat has the same device and `seq`, or the same device, time
+//!        and place.
+//! Keeps: the intervals of `seq` seen, and a 64-bit key of every time and place, for 72 hours
+//!        since arrival (at most 65,536 keys and 4,096 intervals a device; the oldest go first).
+//! Never: reads a clock; forgets in the middle.
+
+use inzira_schemas::Micros;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::smooth::RawFix;
+
+/// How long a fix is remembered after it arrived, seconds.
+pub const REMEMBER_S: i64 = 72 * 3_600;
+const BUCKET_S: i64 = 6 * 3_600;
+const KEYS_MAX: usize = 65_536;
+const INTERVALS_MAX: usize = 4_096;
+/// An unsorted tail longer than this is sorted before it is searched.
+const TAIL_MAX: usize = 32;
+
+/// What one device has sent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Device, as 64 bits: a driver has few, so they never meet.
+    device: u64,
+    /// Sorted, apart, both ends included; with the time of the last touch.
+    intervals: Vec<(u64, u64, Micros)>,
+    buckets: Vec<Bucket>,
+    /// The newest device time seen: anything newer cannot be a repeat by time and place.
+    newest: Micros,
+}
+
+/// Keys that arrived within six hours.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Bucket {
+    began_at: Micros,
+    sorted: u32,
+    keys: Vec<u64>,
+}
+
+/// What all devices of one driver have sent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Repeats(Vec<Seen>);
+
+impl Repeats {
+    /// True for a fix that is new; it is remembered from now on.
+    pub fn admit(&mut self, device: &str, seq: Option<u64>, fix: &RawFix, now: Micros) -> bool {
+        let device = xxh3_64(device.as_bytes());
+        let index = match self.0.iter().position(|seen| seen.device == device) {
+            Some(index) => index,
+            None => {
+                self.0.push(Seen { device, ..Seen::default() });
+                self.0.len() - 1
+            }
+        };
+        self.0[index].admit(seq, fix, now)
+    }
+
+    /// Forgets what arrived more than 72 hours ago.
+    pub fn forget(&mut self, now: Micros) {
+        let oldest = now.plus_secs(-REMEMBER_S);
+        for seen in &mut self.0 {
+            seen.buckets.retain(|bucket| bucket.began_at.plus_secs(BUCKET_S) >= oldest);
+            seen.intervals.retain(|(_, _, touched)| *touched >= oldest);
+        }
+        self.0.retain(|seen| !seen.buckets.is_empty() || !seen.intervals.is_empty());
+    }
+}
+
+impl Seen {
+    fn admit(&mut self, seq: Option<u64>, fix: &RawFix, now: Micros) -> bool {
+        if let Some(seq) = seq
+            && self.has_seq(seq)
+        {
+            return false;
+        }
+        let key = place_key(fix);
+        if fix.measured_at <= self.newest && self.buckets.iter_mut().any(|b| b.has(key)) {
+            return false;
+        }
+        if let Some(seq) = seq {
+            self.add_seq(seq, now);
+        }
+        self.newest = self.newest.max(fix.measured_at);
+        self.add_key(key, now);
+        true
+    }
+
+    fn has_seq(&self, seq: u64) -> bool {
+        let after = self.intervals.partition_point(|(first, _, _)| *first <= seq);
+        after > 0 && self.intervals[after - 1].1 >= seq
+    }
+
+    fn add_seq(&mut self, seq: u64, now: Micros) {
+        let after = self.intervals.partition_point(|(first, _, _)| *first <= seq);
+        let joins_before = after > 0 && self.intervals[after - 1].1.checked_add(1) == Some(seq);
+        let joins_after =
+            self.intervals.get(after).is_some_and(|(first, _, _)| seq.checked_add(1) == Some(*first));
+        match (joins_before, joins_after) {
+            (true, true) => {
+                let (_, last, _) = self.intervals.remove(after);
+                let before = &mut self.intervals[after - 1];
+                (before.1, before.2) = (last, now);
+            }
+            (true, false) => {
+                let before = &mut self.intervals[after - 1];
+                (before.1, before.2) = (seq, now);
+            }
+            (false, true) => {
+                let next = &mut self.intervals[after];
+                (next.0, next.2) = (seq, now);
+            }
+            (false, false) => self.intervals.insert(after, (seq, seq, now)),
+        }
+        if self.intervals.len() > INTERVALS_MAX {
+            let oldest = (0..self.intervals.len()).min_by_key(|&i| self.intervals[i].2);
+            if let Some(oldest) = oldest {
+                self.intervals.remove(oldest);
+            }
+        }
+    }
+
+    fn add_key(&mut self, key: u64, now: Micros) {
+        let full = self.buckets.last().is_none_or(|bucket| {
+            bucket.keys.len() >= KEYS_MAX / 4
+                || now.seconds_since(bucket.began_at) >= BUCKET_S as f64
+        });
+        if full {
+            self.buckets.push(Bucket { began_at: now, ..Bucket::default() });
+        }
+        if let Some(bucket) = self.buckets.last_mut() {
+            bucket.keys.push(key);
+        }
+        if self.buckets.iter().map(|bucket| bucket.keys.len()).sum::<usize>() > KEYS_MAX {
+            self.buckets.remove(0);
+        }
+    }
+}
+
+impl Bucket {
+    fn has(&mut self, key: u64) -> bool {
+        let sorted = (self.sorted as usize).min(self.keys.len());
+        if self.keys.len() - sorted > TAIL_MAX {
+            self.keys.sort_unstable();
+            self.sorted = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+            return self.keys.binary_search(&key).is_ok();
+        }
+        self.keys[..sorted].binary_search(&key).is_ok() || self.keys[sorted..].contains(&key)
+    }
+}
+
+/// Time and place (to 1e-7 of a degree) as 64 bits.
+fn place_key(fix: &RawFix) -> u64 {
+    let mut bytes = [0_u8; 24];
+    bytes[..8].copy_from_slice(&fix.measured_at.0.to_le_bytes());
+    bytes[8..16].copy_from_slice(&((fix.lat * 1e7).round() as i64).to_le_bytes());
+    bytes[16..].copy_from_slice(&((fix.lon * 1e7).round() as i64).to_le_bytes());
+    xxh3_64(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn fix(at_s: i64, lat: f64) -> RawFix {
+        RawFix {
+            measured_at: Micros::from_secs(at_s),
+            lat,
+            lon: 30.0,
+            accuracy_m: None,
+            speed_mps: None,
+            bearing_deg: None,
+        }
+    }
+
+    const NOW: Micros = Micros::from_secs(1_000_000);
+
+    #[test]
+    fn a_fix_sent_twice_counts_once() {
+        let mut seen = Repeats::default();
+        assert!(seen.admit("a", None, &fix(1, -1.0), NOW));
+        assert!(seen.admit("a", None, &fix(2, -1.0), NOW));
+        assert!(!seen.admit("a", None, &fix(1, -1.0), NOW));
+        assert!(seen.admit("a", None, &fix(1, -1.1), NOW), "another place is another fix");
+        assert!(seen.admit("b", None, &fix(1, -1.0), NOW), "another phone is another fix");
+    }
+
+    #[test]
+    fn the_same_number_is_a_repeat_whatever_it_carries() {
+        let mut seen = Repeats::default();
+        assert!(seen.admit("a", Some(5), &fix(1, -1.0), NOW));
+        assert!(!seen.admit("a", Some(5), &fix(9, -1.2), NOW));
+        assert!(!seen.admit("a", Some(6), &fix(1, -1.0), NOW), "same time and place");
+    }
+
+    #[test]
+    fn a_whole_file_sent_again_adds_nothing() {
+        let mut seen = Repeats::default();
+        for at_s in 0..5_000 {
+            assert!(seen.admit("a", None, &fix(at_s + 1, -1.0), NOW));
+        }
+        for at_s in 0..5_000 {
+            assert!(!seen.admit("a", None, &fix(at_s + 1, -1.0), NOW));
+        }
+    }
+
+    #[test]
+    fn three_days_later_nothing_is_kept() {
+        let mut seen = Repeats::default();
+        seen.admit("a", Some(1), &fix(1, -1.0), NOW);
+        seen.forget(NOW.plus_secs(REMEMBER_S + BUCKET_S + 1));
+        assert_eq!(seen, Repeats::default());
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_in_any_order_count_once(seqs in proptest::collection::vec(0_u64..60, 1..200)) {
+            let mut seen = Seen::default();
+            let mut model = std::collections::BTreeSet::new();
+            for (index, seq) in seqs.into_iter().enumerate() {
+                let new = seen.admit(Some(seq), &fix(index as i64 + 1, -1.0), NOW);
+                prop_assert_eq!(new, model.insert(seq));
+            }
+            for pair in seen.intervals.windows(2) {
+                prop_assert!(pair[0].1 + 1 < pair[1].0);
+            }
+        }
+    }
+}
