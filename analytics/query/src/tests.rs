@@ -1,0 +1,6 @@
+//! Journeys through the whole room.
+
+mod consistency;
+mod limits;
+mod over_http;
+mod tables;
