@@ -19,6 +19,7 @@ use crate::accounts::first_logins::{self, FirstLogins};
 use crate::accounts::identity::HouseIdentity;
 use crate::accounts::limiter::Limiter;
 use crate::accounts::password::Passwords;
+use crate::accounts::phone::Phone;
 use crate::accounts::tokens::{TokenMint, TokenVerifier};
 use crate::app::{App, Bells};
 use crate::assignment;
@@ -103,8 +104,19 @@ impl Api {
         bus: Arc<dyn LiveBus>,
         clock: Arc<dyn Clock>,
     ) -> Result<Api, OpenError> {
-        let (db, keys) = open_store(&config).await?;
         let rail = rail(&config, &clock)?;
+        Self::open_with(config, log, bus, clock, rail).await
+    }
+
+    /// The same with a rail of the caller's.
+    pub async fn open_with(
+        config: ApiConfig,
+        log: Arc<dyn EventLog>,
+        bus: Arc<dyn LiveBus>,
+        clock: Arc<dyn Clock>,
+        rail: Arc<dyn PaymentGateway>,
+    ) -> Result<Api, OpenError> {
+        let (db, keys) = open_store(&config).await?;
         let passwords = Passwords::new(config.passwords)?;
         let first_logins = first_logins::make(&db, &keys, &passwords, clock.now()).await?;
         let mint = TokenMint::new(&keys, config.logins.access_s)?;
@@ -147,6 +159,11 @@ impl Api {
     /// The public key that verifies access tokens, PEM.
     pub fn token_public_pem(&self) -> Result<String, OpenError> {
         Ok(self.app.keys.public_pem()?)
+    }
+
+    /// The newest message to a phone, opened: what a sender would say, until one is connected.
+    pub async fn newest_message_to(&self, phone: &str) -> Result<Option<String>, OpenError> {
+        Ok(crate::messages::newest_to(&self.app, &Phone::parse(phone)?).await?)
     }
 
     /// For `/readyz`: the database answers; how many outbox rows wait.

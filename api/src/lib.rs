@@ -44,6 +44,7 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 
+pub use accounts::phone::Phone;
 pub use accounts::first_logins::{FirstLogin, FirstLogins};
 pub use accounts::identity::DOOR_COOKIE;
 pub use accounts::tokens::{Claims, TokenVerifier};
@@ -56,4 +57,6 @@ pub use db::DbError;
 pub use http::gateway::{CSRF_COOKIE, behind_gateway, needs_key};
 pub use http::guard::CSRF_HEADER;
 pub use http::openapi::document as openapi_document;
+pub use orders::tariff;
+pub use payments::gateway;
 pub use payments::ledger::LedgerReport;

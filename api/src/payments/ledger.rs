@@ -256,7 +256,8 @@ async fn first_bad(db: &Db) -> Result<Option<String>, ApiError> {
     Ok(None)
 }
 
-/// The balance of an account, minor units of one currency.
+/// For tests: the balance of an account, minor units of one currency.
+#[cfg(test)]
 pub async fn balance(db: &Db, account: &str, currency: Currency) -> Result<i64, ApiError> {
     let row = sqlx::query(
         "SELECT CAST(COALESCE(SUM(amount_minor), 0) AS BIGINT) FROM ledger_postings \

@@ -9,7 +9,7 @@ mod keys;
 mod seal;
 
 pub use keys::{GatewayKey, Keys, KeysError};
-pub use seal::{SealError, Sealed};
+pub use seal::SealError;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -23,9 +23,6 @@ pub struct SealError {
     pub row: String,
 }
 
-/// A sealed column.
-pub type Sealed = Vec<u8>;
-
 const VERSION: u8 = 1;
 const NONCE_BYTES: usize = 12;
 
@@ -37,14 +34,14 @@ impl Keys {
         column: &'static str,
         row: &str,
         text: &str,
-    ) -> Result<Sealed, SealError> {
+    ) -> Result<Vec<u8>, SealError> {
         let mut nonce = [0_u8; NONCE_BYTES];
         rand::rng().fill_bytes(&mut nonce);
         let place = place(table, column, row);
         let payload = Payload { msg: text.as_bytes(), aad: place.as_bytes() };
         let body = self
             .cipher
-            .encrypt(Nonce::from_slice(&nonce), payload)
+            .encrypt(&Nonce::from(nonce), payload)
             .map_err(|_| SealError { table, column, row: row.to_owned() })?;
         let mut blob = Vec::with_capacity(1 + 1 + KEY_ID.len() + NONCE_BYTES + body.len());
         blob.push(VERSION);
@@ -62,7 +59,7 @@ impl Keys {
         column: &'static str,
         row: &str,
         text: Option<&str>,
-    ) -> Result<Option<Sealed>, SealError> {
+    ) -> Result<Option<Vec<u8>>, SealError> {
         text.map(|text| self.seal(table, column, row, text)).transpose()
     }
 
@@ -83,10 +80,11 @@ impl Keys {
             return Err(wrong());
         }
         let (nonce, body) = blob[header..].split_at(NONCE_BYTES);
+        let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_| wrong())?;
         let place = place(table, column, row);
         let payload = Payload { msg: body, aad: place.as_bytes() };
         let bytes =
-            self.cipher.decrypt(Nonce::from_slice(nonce), payload).map_err(|_| wrong())?;
+            self.cipher.decrypt(&Nonce::from(nonce), payload).map_err(|_| wrong())?;
         String::from_utf8(bytes).map_err(|_| wrong())
     }
 }
