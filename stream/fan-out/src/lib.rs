@@ -1,160 +1,148 @@
-//! From the live bus and the committed events to those who watch.
+//! The live bus and the log to whoever watches an order: WebSocket, SSE, and a plain question.
 //!
-//! In:    positions from the bus, events by tailing `tracking.events` from the log.
-//! Out:   frames over WebSocket and SSE, the last position over HTTP.
-//! Keeps: a bounded window of recent events; one cursor a watcher.
-//! Never: buffers a slow watcher without limit: positions are conflated to the newest, events are
-//!        read again from the log; tells anyone of an order they may not see.
+//! In:    positions from the live bus, events by tailing the committed `tracking.events`.
+//! Out:   frames: a snapshot first, then positions conflated to the newest, and every event in
+//!        order, each once, with the cursor from which a watcher can go on after a break.
+//! Keeps: a window of recent events, shared by all watchers and bounded in bytes; what is older
+//!        is read from the log again. Of each watcher a few hundred bytes, its cursor, and at
+//!        most one chunk of events.
+//! Never: shows an order to somebody who may not see it, for longer than one check takes; buffers
+//!        without limit for a slow reader, who costs only itself; loses or doubles an event
+//!        between snapshot, resume and the live tail.
 //!
-//! The way of one frame: `tail` (one thread, all partitions) or the bus wakes a `session`, which
-//! writes `frame`s into a sink: `web_socket` or `sse`. A cursor `e<offset>` is the next offset of
-//! the order's partition of `tracking.events`: what came before it was delivered.
+//! `tail` reads the log, `window` holds what it read, `watcher` is one watcher's story, `routes`
+//! are three thin coats over it.
 
-pub mod frame;
+mod access;
+mod frames;
+mod hub;
 mod routes;
-mod session;
-mod sse;
 mod tail;
-mod web_socket;
+mod watcher;
+pub mod window;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use inzira_event_log::{EventLog, LogError};
+use inzira_event_log::EventLog;
 use inzira_live_bus::LiveBus;
-use inzira_schemas::{Clock, Identity};
+use inzira_schemas::Clock;
+use inzira_schemas::identity::Identity;
 use tokio_util::sync::CancellationToken;
 
-use crate::tail::Tail;
+use hub::Hub;
 
-/// What the room stands on.
+/// What the fan-out room needs.
+#[derive(Clone)]
 pub struct FanOut {
-    /// Where events are read.
+    /// Where events are read from.
     pub log: Arc<dyn EventLog>,
     /// Where positions come from.
     pub bus: Arc<dyn LiveBus>,
-    /// Who may see what.
+    /// Who may watch what.
     pub identity: Arc<dyn Identity>,
-    /// The time.
+    /// For the age of a position.
     pub clock: Arc<dyn Clock>,
     /// Bounds.
-    pub limits: Limits,
+    pub limits: FanOutLimits,
 }
 
-/// Bounds, and what happens at each.
+/// Bounds of the fan-out room, and what happens at each.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Limits {
-    /// Watchers at once; one more gets 503 and `Retry-After`.
+pub struct FanOutLimits {
+    /// Watchers at once; one more is answered 503.
     pub watchers_max: usize,
-    /// Bytes of recent events in memory; older ones are read from the log.
+    /// Recent events kept in memory; older ones are read from the log.
     pub window_bytes_max: usize,
-    /// Bytes read from the log for one watcher that comes back; beyond it, it starts anew from a
-    /// snapshot.
-    pub catch_up_bytes_max: usize,
-    /// A watcher that takes no frame for so long is closed with 4408 and may come back.
-    pub stall_max: Duration,
-    /// The first frame of a watcher without credentials in its headers must come within this.
+    /// Readers of old events at once; more wait.
+    pub back_reads_max: usize,
+    /// A watcher that is further behind than can be read in this is told to begin anew (4400).
+    pub back_read_max: Duration,
+    /// How long a socket without a token or cookie may take to show one.
     pub auth_max: Duration,
-    /// Between two pings.
+    /// How often access is asked again; a revoked watcher is closed (4401) within it.
+    pub access_every: Duration,
+    /// How often a quiet line is pinged.
     pub ping_every: Duration,
-    /// Between two looks at whether the watcher may still watch.
-    pub recheck_every: Duration,
-    /// A closed order's line is kept open for so long.
-    pub linger: Duration,
-    /// On leaving, closes are spread over this.
+    /// A reader that takes no frame for so long is closed (4408).
+    pub slow_max: Duration,
+    /// How long a line stays after the order is closed.
+    pub closed_grace: Duration,
+    /// On a stop, lines are closed spread over this.
     pub drain_spread: Duration,
+    /// How often a bus that is away is asked again.
+    pub bus_retry: Duration,
+    /// Seconds in `Retry-After` of a 503.
+    pub retry_after_s: u32,
 }
 
-impl Default for Limits {
+impl Default for FanOutLimits {
     fn default() -> Self {
         Self {
-            watchers_max: 15_000,
+            watchers_max: 20_000,
             window_bytes_max: 64 << 20,
-            catch_up_bytes_max: 16 << 20,
-            stall_max: Duration::from_secs(15),
+            back_reads_max: 4,
+            back_read_max: Duration::from_secs(30),
             auth_max: Duration::from_secs(5),
+            access_every: Duration::from_secs(4),
             ping_every: Duration::from_secs(20),
-            recheck_every: Duration::from_secs(5),
-            linger: Duration::from_secs(10),
-            drain_spread: Duration::from_secs(2),
+            slow_max: Duration::from_secs(15),
+            closed_grace: Duration::from_secs(5),
+            drain_spread: Duration::from_secs(5),
+            bus_retry: Duration::from_secs(2),
+            retry_after_s: 5,
         }
     }
 }
 
-/// Why the room could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum FanOutError {
-    /// The log would not be read.
-    #[error("reading tracking.events: {0}")]
-    Log(#[from] LogError),
+/// Starts the tail and gives the routes. Must be called within a tokio runtime. Until the log has
+/// been found, watchers wait, and are answered 503 after a few seconds.
+pub fn start(fan_out: FanOut, stop: CancellationToken) -> (Router, FanOutHandle) {
+    let hub = Arc::new(Hub::new(fan_out));
+    let tail = tokio::spawn(tail::run(Arc::clone(&hub), stop.clone()));
+    let drainer = Arc::clone(&hub);
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        drainer.drain();
+    });
+    (routes::router(Arc::clone(&hub)), FanOutHandle { hub, tail })
 }
 
-/// A running room.
+/// The running room.
 pub struct FanOutHandle {
-    shared: Arc<Shared>,
-}
-
-/// Shared by every watcher.
-pub(crate) struct Shared {
-    pub(crate) bus: Arc<dyn LiveBus>,
-    pub(crate) identity: Arc<dyn Identity>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) limits: Limits,
-    pub(crate) tail: Arc<Tail>,
-    pub(crate) stop: CancellationToken,
-    pub(crate) watchers: AtomicUsize,
-}
-
-/// Starts the tail and gives the routes.
-pub async fn start(
-    fan_out: FanOut,
-    stop: CancellationToken,
-) -> Result<(Router, FanOutHandle), FanOutError> {
-    let FanOut { log, bus, identity, clock, limits } = fan_out;
-    let tail = Tail::start(log, limits.window_bytes_max, stop.clone()).await?;
-    let watchers = AtomicUsize::new(0);
-    let shared = Arc::new(Shared { bus, identity, clock, limits, tail, stop, watchers });
-    Ok((routes::router(shared.clone()), FanOutHandle { shared }))
+    hub: Arc<Hub>,
+    tail: tokio::task::JoinHandle<()>,
 }
 
 impl FanOutHandle {
-    /// Watchers now, and whether events are still read.
-    pub fn health(&self) -> (bool, usize) {
-        (self.shared.tail.is_alive(), self.shared.watchers.load(Ordering::Relaxed))
+    /// For `/readyz`: what is wrong with the tail, if anything is.
+    pub fn health(&self) -> Result<(), String> {
+        self.hub.tail_health()
     }
 
-    /// Waits until every watcher was told to leave, a little longer than `drain_spread` at most.
+    /// How many watch now.
+    pub fn watchers(&self) -> usize {
+        self.hub.tracker.len()
+    }
+
+    /// Resolves once the tail has found the log.
+    pub async fn ready(&self) {
+        self.hub.ready().await;
+    }
+
+    /// Waits, after the stop, until every line is closed and the tail has ended. Bounded by the
+    /// drain's spread plus what a slow reader may take.
     pub async fn join(self) {
-        let most = self.shared.limits.drain_spread + Duration::from_secs(2);
-        let gone = async {
-            while self.shared.watchers.load(Ordering::Relaxed) > 0 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        if tokio::time::timeout(most, gone).await.is_err() {
-            tracing::warn!("some watchers did not take their close");
+        let limits = &self.hub.limits;
+        self.hub.tracker.close();
+        let _ = tokio::time::timeout(
+            limits.drain_spread + limits.slow_max,
+            self.hub.tracker.wait(),
+        )
+        .await;
+        if let Err(error) = self.tail.await {
+            tracing::error!(%error, "the tail of the log ended badly");
         }
-    }
-}
-
-/// Counts one watcher for as long as it lives.
-pub(crate) struct Place(Arc<Shared>);
-
-impl Place {
-    /// A place, or nothing when the room is full.
-    pub(crate) fn take(shared: &Arc<Shared>) -> Option<Self> {
-        let before = shared.watchers.fetch_add(1, Ordering::SeqCst);
-        let place = Self(shared.clone());
-        metrics::gauge!("inzira_ws_connections").set((before + 1) as f64);
-        (before < shared.limits.watchers_max).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let before = self.0.watchers.fetch_sub(1, Ordering::SeqCst);
-        metrics::gauge!("inzira_ws_connections").set(before.saturating_sub(1) as f64);
     }
 }

@@ -1,0 +1,106 @@
+//! Who may watch an order.
+//!
+//! In:    headers, or the token of a first frame.
+//! Out:   the order as this caller may see it, and the proof with which it can be asked again.
+//! Never: says whether an order exists to somebody who may not see it.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderMap, header};
+use inzira_schemas::identity::{
+    Credential, Identity, IdentityUnavailable, OrderView, SESSION_COOKIE, SHARE_COOKIE, cookie,
+};
+use inzira_schemas::problem::CORRELATION_HEADER;
+use inzira_schemas::{OrderId, Problem};
+
+/// A proof that opened an order, and what it opened.
+#[derive(Debug, Clone)]
+pub(crate) struct Access {
+    pub credential: Credential,
+    pub order: OrderView,
+}
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Denied {
+    /// Nothing was shown, or nothing that we know.
+    #[error("unauthorized")]
+    Unknown,
+    /// Known, but no such order for this caller.
+    #[error("no such order")]
+    NotFound,
+    /// It could not be asked.
+    #[error(transparent)]
+    Unavailable(#[from] IdentityUnavailable),
+}
+
+/// What the headers show, the best first: a header, else the share cookie, else the session.
+pub(crate) fn shown(headers: &HeaderMap) -> Vec<Credential> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        return Credential::of(headers).into_iter().collect();
+    }
+    let share = cookie(headers, SHARE_COOKIE).map(Credential::Share);
+    share.into_iter().chain(cookie(headers, SESSION_COOKIE).map(Credential::Session)).collect()
+}
+
+/// Opens an order with the first proof that does.
+pub(crate) async fn open(
+    identity: &dyn Identity,
+    shown: Vec<Credential>,
+    order_id: &OrderId,
+) -> Result<Access, Denied> {
+    let mut denied = Denied::Unknown;
+    for credential in shown {
+        match order(identity, &credential, order_id).await {
+            Ok(order) => return Ok(Access { credential, order }),
+            Err(Denied::Unknown) => {}
+            Err(other) => denied = other,
+        }
+    }
+    Err(denied)
+}
+
+/// Opens an order with one proof: asked at the start, and again and again while watching.
+pub(crate) async fn order(
+    identity: &dyn Identity,
+    credential: &Credential,
+    order_id: &OrderId,
+) -> Result<OrderView, Denied> {
+    let caller = identity.caller(credential).await?.ok_or(Denied::Unknown)?;
+    identity.order_for(&caller, order_id).await?.ok_or(Denied::NotFound)
+}
+
+/// The proofs that a token in a first frame may be.
+pub(crate) fn of_token(token: &str) -> Vec<Credential> {
+    vec![Credential::Bearer(token.to_owned()), Credential::Share(token.to_owned())]
+}
+
+/// A cookie opens a socket only for our own pages: browsers say where a request comes from, and
+/// do not hold sockets to the same-origin rule.
+pub(crate) fn own_origin(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let origin = origin.to_str().ok().and_then(|text| text.split_once("://")).map(|(_, host)| host);
+    matches!((origin, host), (Some(origin), Some(host)) if origin.eq_ignore_ascii_case(host))
+}
+
+impl Denied {
+    /// As an answer over HTTP.
+    pub fn problem(&self, retry_after_s: u32) -> Problem {
+        match self {
+            Denied::Unknown => Problem::unauthorized(),
+            Denied::NotFound => Problem::not_found("order"),
+            Denied::Unavailable(error) => {
+                tracing::error!(%error, "access could not be checked");
+                Problem::unavailable(retry_after_s)
+            }
+        }
+    }
+}
+
+/// A problem as the response to a request.
+pub(crate) fn refuse(problem: Problem, headers: &HeaderMap) -> Response {
+    let id = headers.get(CORRELATION_HEADER).and_then(|value| value.to_str().ok());
+    let id: String = id.unwrap_or_default().chars().take(128).collect();
+    problem.into_response::<Body>(&id)
+}
