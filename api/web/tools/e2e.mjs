@@ -20,6 +20,9 @@ async function journey(name, run, options = {}) {
   const page = await context.newPage();
   const problems = [];
   page.on('pageerror', (error) => problems.push(String(error)));
+  page.on('console', (said) => {
+    if (/Content Security Policy/.test(said.text())) problems.push(said.text());
+  });
   const started = performance.now();
   try {
     await run(page, context);
@@ -232,7 +235,7 @@ await journey(
   async (page) => {
     for (const token of ['moving.wide', 'arriving.wide', 'expired']) {
       await open(page, token);
-      await page.addStyleTag({ content: 'html{font-size:200%}' });
+      await page.evaluate(() => (document.documentElement.style.fontSize = '200%'));
       await page.waitForTimeout(200);
       const wide = await page.evaluate(() => document.documentElement.scrollWidth);
       assert.ok(wide <= 320, `${token}: ${wide}`);

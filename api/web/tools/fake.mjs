@@ -117,6 +117,7 @@ export async function startFake({ port = 0, dev = false, tiles = null } = {}) {
     response.writeHead(order.linked ? 200 : 404, {
       'content-type': TYPES['.html'],
       'cache-control': 'no-store',
+      ...(vite ? {} : { 'content-security-policy': policy('track.html') }),
     });
     response.end(page);
   }
@@ -215,6 +216,12 @@ export async function startFake({ port = 0, dev = false, tiles = null } = {}) {
       await new Promise((done) => server.close(done));
     },
   };
+}
+
+/** As strict as the service's: an inline style or script that nobody hashed would not run. */
+function policy(name) {
+  const { script, style } = JSON.parse(readFileSync(join(DIST, 'csp.json'), 'utf8'))[name];
+  return `default-src 'self'; script-src 'self' '${script}'; style-src 'self' '${style}'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'`;
 }
 
 /** Any phone whose password is the name of a role logs in as that role. */

@@ -96,7 +96,7 @@ const prepare = {
   },
   'large-text': async (page, fake) => {
     await page.goto(`${fake.origin}/t/arriving.large`);
-    await page.addStyleTag({ content: 'html{font-size:200%}' });
+    await page.evaluate(() => (document.documentElement.style.fontSize = '200%'));
     await page.evaluate(() => window.dispatchEvent(new window.Event('resize')));
   },
   noscript: (page, fake) => page.goto(`${fake.origin}/t/moving.plain`),

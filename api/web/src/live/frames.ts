@@ -24,6 +24,8 @@ export interface OrderEvent {
   at_ms: number | null;
   /** Which way it belongs to, when the service says so. */
   leg?: 'pickup' | 'delivery';
+  /** Proven afterwards: for the record, not to be announced. */
+  late?: boolean;
 }
 
 export type Frame =
@@ -36,6 +38,7 @@ export type Frame =
     }
   | { type: 'position'; position: Position; cursor: string | null }
   | { type: 'event'; event: OrderEvent; cursor: string | null }
+  /** The service cannot reach the positions at the moment; says nothing about the driver. */
   | { type: 'stale'; age_s: number | null }
   | { type: 'ping' };
 
@@ -116,6 +119,7 @@ export function readEvent(value: unknown): OrderEvent | null {
     event_id: text(value.event_id) ?? `${event}@${at ?? ''}`,
     at_ms: at,
     ...(leg === 'pickup' || leg === 'delivery' ? { leg } : {}),
+    ...(value.late === true ? { late: true } : {}),
   };
 }
 

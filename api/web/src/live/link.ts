@@ -154,7 +154,7 @@ export class Link {
     const generation = this.generation;
     const carried = this.carried;
     this.clearTimers();
-    if (this.settled !== null && !carried && why !== 'gone') {
+    if (this.settled !== null && !carried && (why === 'closed' || why === 'unreachable')) {
       // WebSocket still does not work here; go on as before, at once.
       this.way = this.settled;
       this.settled = null;
@@ -165,11 +165,13 @@ export class Link {
     this.failuresOfWay += 1;
     const reason = why === 'closed' && !carried ? await this.reasonOf() : why;
     if (generation !== this.generation) return;
-    if (reason === 'gone') {
-      this.stop('gone');
+    if (reason === 'gone' || reason === 'over') {
+      this.stop(reason === 'gone' ? 'gone' : 'done');
       return;
     }
-    if (!carried) this.tryNextWay(reason === 'closed');
+    // A cursor that the service no longer knows: begin anew, the snapshot tells how things are.
+    if (reason === 'cursor') this.cursor = null;
+    if (!carried && reason !== 'cursor') this.tryNextWay(reason === 'closed');
     this.setState(this.stateAfter(reason));
     this.retryLater();
   }

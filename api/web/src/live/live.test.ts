@@ -248,6 +248,25 @@ describe('the link', () => {
     expect(lines).toHaveLength(1);
   });
 
+  it('begins anew without a cursor that the service no longer knows', async () => {
+    const { link, last, pass } = rig();
+    link.start();
+    expect(last().cursor).toBe('e1');
+    last().on.end('cursor');
+    await pass(2_000);
+    expect(last()).toMatchObject({ kind: 'ws', cursor: null });
+  });
+
+  it('is done when the order is closed', async () => {
+    const { link, lines, last, pass } = rig();
+    link.start();
+    last().on.frame(ping);
+    last().on.end('over');
+    await pass(100_000);
+    expect(link.state).toBe('done');
+    expect(lines).toHaveLength(1);
+  });
+
   it('tries at once when the network comes back', async () => {
     const { link, lines, last, world } = rig();
     link.start();

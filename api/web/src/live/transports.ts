@@ -5,12 +5,15 @@
  * Out:   `open` once, `frame` many times, `end` once, with why.
  * Never: retries. The link above decides what comes next.
  */
-import { parseFrame, readPoll, type Frame } from './frames.ts';
+import { isRecord, number, parseFrame, readPoll, type Frame } from './frames.ts';
 
 export type Kind = 'ws' | 'sse' | 'poll';
 
-/** Why a transport ended. `gone`: the link is no longer allowed to watch. `service`: HTTP 5xx. */
-export type End = 'closed' | 'gone' | 'service' | 'unreachable';
+/**
+ * Why a transport ended. `gone`: the link may no longer watch. `over`: the order is closed, nothing
+ * more comes. `cursor`: the cursor is of no use any more. `service`: the service is in trouble.
+ */
+export type End = 'closed' | 'gone' | 'over' | 'cursor' | 'service' | 'unreachable';
 
 export interface Handlers {
   open(): void;
@@ -24,8 +27,16 @@ export interface Transport {
 
 export type Connect = (orderId: string, cursor: string | null, on: Handlers) => Transport;
 
-/** WebSocket close codes with which the service says that the link ended. */
-const GONE_CODES = [1008, 4401, 4403, 4404, 4410];
+/** What the service means by a close code; any other is a line that broke. */
+const ENDS: Record<number, End | undefined> = {
+  1000: 'over',
+  1013: 'service',
+  4400: 'cursor',
+  4401: 'gone',
+  4403: 'gone',
+  4404: 'gone',
+  4410: 'gone',
+};
 const POLL_TIMEOUT_MS = 15_000;
 export const POLL_FAST_MS = 5_000;
 export const POLL_SLOW_MS = 15_000;
@@ -59,7 +70,7 @@ export const connectWs: Connect = (orderId, cursor, handlers) => {
     const frame = typeof data === 'string' ? parseFrame(data) : null;
     if (frame) on.frame(frame);
   };
-  socket.onclose = ({ code }) => on.end(GONE_CODES.includes(code) ? 'gone' : 'closed');
+  socket.onclose = ({ code }) => on.end(ENDS[code] ?? 'closed');
   return {
     close: () => {
       on.end('closed');
@@ -80,6 +91,10 @@ export const connectSse: Connect = (orderId, cursor, handlers) => {
   for (const name of ['snapshot', 'position', 'event', 'stale', 'ping']) {
     source.addEventListener(name, hear);
   }
+  source.addEventListener('end', ({ data }: MessageEvent) => {
+    source.close();
+    on.end(ENDS[endCode(data)] ?? 'closed');
+  });
   // The browser would retry with its own idea of time and without our newest cursor.
   source.onerror = () => {
     source.close();
@@ -92,6 +107,16 @@ export const connectSse: Connect = (orderId, cursor, handlers) => {
     },
   };
 };
+
+/** The code in SSE's last event, which says what a socket's close code says. */
+function endCode(data: unknown): number {
+  try {
+    const value: unknown = JSON.parse(String(data));
+    return isRecord(value) ? (number(value.code) ?? 0) : 0;
+  } catch {
+    return 0;
+  }
+}
 
 /** Asks every 5 s, every 15 s on a network that is slow or has to be paid dearly. */
 export function connectPoll(everyMs: number): Connect {
@@ -136,6 +161,7 @@ export async function askOnce(orderId: string, cursor: string | null): Promise<F
       headers: { accept: 'application/json' },
     });
     if (response.status === 204) return [];
+    if (response.status === 400) return 'cursor';
     if ([401, 403, 404, 410].includes(response.status)) return 'gone';
     if (!response.ok) return 'service';
     return readPoll(await response.json());

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { phoneOf, roleOf, ROLES } from './session.ts';
+import { csrfOf, phoneOf, roleOf, ROLES } from './session.ts';
 import { placesOf } from './places.ts';
 import { tokenOf } from './track-form.ts';
 
@@ -38,6 +38,11 @@ describe('the answer to a log-in', () => {
   it('gives every role a door', () => {
     for (const role of ROLES) expect(placesOf(role).length).toBeGreaterThan(0);
   });
+});
+
+it('reads the token that a page repeats', () => {
+  expect(csrfOf('a=1; inzira_csrf=abc; b=2')).toBe('abc');
+  expect(csrfOf('xinzira_csrf=abc')).toBe('');
 });
 
 describe('a pasted link', () => {

@@ -22,6 +22,8 @@ export interface Model {
   positionMs: number;
   /** The service said that the phone is silent, and nothing newer has come. */
   offline: boolean;
+  /** The service said that it cannot reach the positions, and none has come since. */
+  stale: boolean;
   near: Record<Leg, boolean>;
   here: Record<Leg, boolean>;
   /** When each event happened, epoch ms; null when nobody said. */
@@ -61,6 +63,7 @@ export function fromBoot(boot: Boot, nowMs: number): Model {
     position: boot.position,
     positionMs: nowMs,
     offline: false,
+    stale: false,
     near: { pickup: false, delivery: false },
     here: { pickup: false, delivery: false },
     at: {},
@@ -75,7 +78,7 @@ export function apply(model: Model, frame: Frame, nowMs: number): Model {
     case 'ping':
       return model;
     case 'stale':
-      return { ...model, offline: true };
+      return { ...model, stale: true };
     case 'position':
       return applyPosition(model, frame.position, nowMs);
     case 'event':
@@ -84,6 +87,7 @@ export function apply(model: Model, frame: Frame, nowMs: number): Model {
       const next = {
         ...model,
         orderState: frame.state ?? model.orderState,
+        stale: false,
         destination: frame.destination ?? model.destination,
       };
       return frame.position ? applyPosition(next, frame.position, nowMs) : next;
@@ -99,13 +103,15 @@ function applyPosition(model: Model, position: Position, nowMs: number): Model {
     ...model,
     position,
     positionMs: nowMs,
+    stale: model.stale && !news,
     offline: model.offline && !(news && position.age_s <= FRESH_S),
   };
 }
 
-function applyEvent(model: Model, { event, at_ms, leg: said }: OrderEvent): Model {
+function applyEvent(model: Model, { event, at_ms, leg: said, late }: OrderEvent): Model {
   const next = { ...model, at: { ...model.at, [event]: at_ms } };
   const leg = said ?? legOf(model) ?? 'delivery';
+  if (late) return next;
   switch (event) {
     case 'ASSIGNED':
       return forward(next, 'assigned');

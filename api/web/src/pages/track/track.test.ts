@@ -148,6 +148,22 @@ describe('the view', () => {
     }
   });
 
+  it('says that the positions are away on our side, until one comes', () => {
+    const stale = after(boot(), position(), { type: 'stale', age_s: 9 });
+    expect(view(stale, 'live', 400_000)).toMatchObject({ line: 'link.stale', freshness: 'ageing' });
+    const back = after(stale, position({ measured_at_ms: 2000 }));
+    expect(view(back, 'live', 0).line).toBeNull();
+  });
+
+  it('does not announce what was proven afterwards', () => {
+    const late: Frame = {
+      type: 'event',
+      cursor: null,
+      event: { event: 'ARRIVING', event_id: 'x', at_ms: 5, late: true },
+    };
+    expect(view(after(boot(), late), 'live', 0).banner).toBeNull();
+  });
+
   it('tells the three sides of a broken line apart', () => {
     const lines = (['own', 'lost', 'service'] as const).map((link) => view(boot(), link, 0).line);
     expect(new Set(lines).size).toBe(3);

@@ -5,7 +5,8 @@
  * Out:   message keys and plain values; no words, no elements.
  *
  * Whose silence is it? While our line is down, the age of the fix grows too, and says nothing about
- * the driver: then only the line's words are shown. "Out of reach" needs the service to say so, or
+ * the driver: then only the line's words are shown. The same when the service says that it cannot
+ * reach the positions (`stale`). "Out of reach" needs the service to say so, or
  * three minutes without a fix on a line that works.
  */
 import type { MessageKey } from '../../i18n/index.ts';
@@ -68,8 +69,8 @@ export function view(model: Model, link: LinkState, nowMs: number): View {
     distanceM: leg !== null && !here ? (model.position?.distance_m ?? null) : null,
     outdated: freshness === 'ageing' || freshness === 'offline',
     steps: stepsOf(model, near, here),
-    line: isFinal(model.orderState) ? null : LINE[link],
-    lineWorks: works(link),
+    line: lineOf(model, link),
+    lineWorks: works(link) && !model.stale,
     vehicle: leg !== null && model.position !== null,
   };
 }
@@ -100,7 +101,12 @@ function freshnessOf(
   if (model.offline) return 'offline';
   if (ageS === null) return 'none';
   if (ageS <= FRESH_S) return 'live';
-  return works(link) && ageS > OFFLINE_S ? 'offline' : 'ageing';
+  return works(link) && !model.stale && ageS > OFFLINE_S ? 'offline' : 'ageing';
+}
+
+function lineOf(model: Model, link: LinkState): MessageKey | null {
+  if (isFinal(model.orderState)) return null;
+  return LINE[link] ?? (model.stale && legOf(model) !== null ? 'link.stale' : null);
 }
 
 function works(link: LinkState): boolean {
