@@ -157,7 +157,7 @@ pub(crate) fn position(body: &str, age_s: f64, cursor: Cursor) -> Utf8Bytes {
     let mut text = String::with_capacity(body.len() + 56);
     text.push_str(body);
     // Writing to a string cannot fail.
-    let _ = write!(text, ",\"age_s\":{age_s},\"cursor\":\"{cursor}\"}}");
+    let _ = write!(text, ",\"age_s\":{age_s:.1},\"cursor\":\"{cursor}\"}}");
     text.into()
 }
 
@@ -193,7 +193,7 @@ pub(crate) fn snapshot(
 /// Positions are not coming in at the moment; the last one was so old.
 pub(crate) fn stale(age_s: Option<f64>) -> Utf8Bytes {
     match age_s {
-        Some(age_s) => format!("{{\"type\":\"stale\",\"age_s\":{age_s}}}").into(),
+        Some(age_s) => format!("{{\"type\":\"stale\",\"age_s\":{age_s:.1}}}").into(),
         None => Utf8Bytes::from_static("{\"type\":\"stale\",\"age_s\":null}"),
     }
 }

@@ -23,9 +23,16 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Runs until `stop`.
 pub(crate) async fn run(hub: Arc<Hub>, stop: CancellationToken) {
     let Some(places) = stop.run_until_cancelled(begin(&hub)).await else { return };
-    let ended = tokio::task::spawn_blocking(move || follow(&hub, places, &stop)).await;
-    if let Err(error) = ended {
-        tracing::error!(%error, "the tail's thread ended badly");
+    let (done, ended) = tokio::sync::oneshot::channel::<()>();
+    let reporter = Arc::clone(&hub);
+    let thread = std::thread::Builder::new().name("fan-out-tail".to_owned()).spawn(move || {
+        follow(&hub, places, &stop);
+        drop(done);
+    });
+    match thread {
+        // Ends with the thread, however that ends.
+        Ok(_) => drop(ended.await),
+        Err(error) => reporter.report(Some(format!("no thread for the tail: {error}"))),
     }
 }
 

@@ -247,7 +247,7 @@ pub struct House {
     pub order_id: OrderId,
     pub address: SocketAddr,
     pub stop: CancellationToken,
-    pub handle: FanOutHandle,
+    pub handle: Option<FanOutHandle>,
 }
 
 pub fn quick() -> FanOutLimits {
@@ -260,6 +260,12 @@ pub fn quick() -> FanOutLimits {
         drain_spread: Duration::from_millis(200),
         bus_retry: Duration::from_millis(100),
         ..FanOutLimits::default()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 
@@ -301,7 +307,11 @@ impl House {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { log, bus, identity, clock, order_id, address, stop, handle }
+        Self { log, bus, identity, clock, order_id, address, stop, handle: Some(handle) }
+    }
+
+    pub fn watchers(&self) -> usize {
+        self.handle.as_ref().map_or(0, FanOutHandle::watchers)
     }
 
     pub fn path(&self, what: &str) -> String {
