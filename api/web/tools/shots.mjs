@@ -84,8 +84,7 @@ const prepare = {
     await page.waitForTimeout(1500);
     fake.faults.down = true;
     fake.drop('moving.service');
-    await page.waitForTimeout(3500);
-    fake.faults.down = false;
+    await page.waitForTimeout(2500);
   },
   country: async (page, fake) => {
     await page.goto(`${fake.origin}/t/moving.country`);
@@ -118,6 +117,7 @@ async function shoot(browser, fake, { state, screen, theme, lang }) {
   const file = join(OUT, `${state}-${screen.name}-${theme}-${lang}.png`);
   await page.screenshot({ path: file, fullPage: state === 'large-text' && screen === PHONE });
   await context.close();
+  fake.faults.down = false;
   return file;
 }
 
