@@ -193,3 +193,57 @@ pub fn decode(schema: &SchemaRef, bytes: Bytes) -> Result<Vec<RecordBatch>, Stri
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use inzira_event_log::Record;
+
+    use super::*;
+    use crate::bench::records;
+    use crate::delta::stats::Bound;
+    use crate::rows::Rows;
+
+    fn rows(records: &[Record]) -> RecordBatch {
+        let mut rows = Rows::of(Table::Fixes, records.len());
+        for record in records {
+            rows.push(record).unwrap();
+        }
+        rows.finish()
+    }
+
+    #[test]
+    fn a_file_is_sorted_by_cell_and_time_and_comes_back_whole() {
+        let batch = rows(&records(3_000));
+        let parts = by_date(Table::Fixes, &batch, None).unwrap();
+        assert_eq!(parts.len(), 1);
+        let (date, sorted) = &parts[0];
+        assert_eq!((date.as_str(), sorted.num_rows()), ("2026-01-01", 3_000));
+        let file = Encoder::new(Table::Fixes).encode(sorted, date, 0, 7, 0).unwrap();
+        let read = decode(&Table::Fixes.file_schema(), file.bytes.clone()).unwrap();
+        let cells: Vec<(i64, i64)> = read
+            .iter()
+            .flat_map(|batch| {
+                let cells = numbers(batch, "h3_r9").unwrap().iter().copied();
+                cells.zip(numbers(batch, "measured_at").unwrap().iter().copied())
+            })
+            .collect();
+        assert_eq!(cells.len(), 3_000);
+        assert!(cells.is_sorted());
+        let stats = FileStats::parse(Table::Fixes, &file.add.stats.unwrap()).unwrap();
+        assert_eq!(stats, FileStats::of(Table::Fixes, sorted));
+        assert_eq!(stats.columns["h3_r9"].min, Some(Bound::Int(cells[0].0)));
+        assert_eq!(stats.columns["altitude_m"].nulls, Some(3_000));
+    }
+
+    #[test]
+    fn the_same_rows_have_the_same_name_and_others_another() {
+        let encoder = Encoder::new(Table::Fixes);
+        let batch = rows(&records(100));
+        let name = |batch: &RecordBatch, covers| {
+            encoder.encode(batch, "2026-01-01", 0, covers, 0).unwrap().add.path
+        };
+        assert_eq!(name(&batch, 7), name(&batch, 7));
+        assert_ne!(name(&batch, 7), name(&batch, 8));
+        assert_ne!(name(&batch, 7), name(&batch.slice(0, 99), 7));
+    }
+}

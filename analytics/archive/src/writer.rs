@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use deltalake_core::kernel::{Action, Transaction};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
-use inzira_schemas::Clock;
+use inzira_schemas::{Clock, Micros};
 use inzira_store::Opened;
 use inzira_store::object_store::ObjectStoreExt;
 use inzira_store::object_store::path::Path;
@@ -53,7 +53,12 @@ pub struct TableWriter {
     pub(crate) seen: Seen,
     pub(crate) encoder: Encoder,
     pub(crate) clock: Arc<dyn Clock>,
+    /// When `state` was last known to be the newest.
+    looked_at: Micros,
 }
+
+/// Seconds after which a writer's own picture of its table is doubted.
+const STALE_AFTER_S: f64 = 3_600.0;
 
 impl TableWriter {
     /// Opens the table, or creates it.
@@ -74,7 +79,8 @@ impl TableWriter {
             )));
         }
         let seen = Seen::new(table, config.repeat_keys_max);
-        Ok(Self { log, state, seen, encoder: Encoder::new(table), clock })
+        let looked_at = clock.now();
+        Ok(Self { log, state, seen, encoder: Encoder::new(table), clock, looked_at })
     }
 
     /// Which table.
@@ -130,6 +136,7 @@ impl TableWriter {
             prepared.durable += 1;
         }
         fail::fail_point!("archive::after_parquet_before_commit");
+        self.look().await?;
         let actions = prepared.files.iter().map(|file| Action::Add(file.add.clone())).collect();
         let operation = DeltaOperation::Write {
             mode: SaveMode::Append,
@@ -137,19 +144,38 @@ impl TableWriter {
             predicate: None,
         };
         self.log.commit(&mut self.state, actions, prepared.offsets.clone(), operation).await?;
+        self.looked_at = self.clock.now();
         fail::fail_point!("archive::after_commit");
         Ok(())
     }
 
     /// After a failed commit: reads what others (or an own commit whose answer was lost) did.
     pub async fn catch_up(&mut self) -> Result<Caught, ArchiveError> {
-        let before = self.state.offsets.clone();
-        self.log.refresh(&mut self.state).await?;
-        if self.state.offsets == before {
-            return Ok(Caught::Unchanged);
+        let newest = self.newest().await?;
+        let moved = newest.offsets != self.state.offsets;
+        self.state = newest;
+        self.looked_at = self.clock.now();
+        if moved {
+            self.seen.forget();
         }
-        self.seen.forget();
-        Ok(Caught::OffsetsMoved)
+        Ok(if moved { Caught::OffsetsMoved } else { Caught::Unchanged })
+    }
+
+    /// A writer that slept past the retention of commit files could write a version that was
+    /// there and is gone: after an hour without a commit it reads the table first.
+    async fn look(&mut self) -> Result<(), ArchiveError> {
+        if self.clock.now().seconds_since(self.looked_at) > STALE_AFTER_S {
+            if self.newest().await?.version != self.state.version {
+                return Err(ArchiveError::Conflict(self.table()));
+            }
+            self.looked_at = self.clock.now();
+        }
+        Ok(())
+    }
+
+    async fn newest(&self) -> Result<State, ArchiveError> {
+        let newest = self.log.load().await?;
+        newest.ok_or_else(|| ArchiveError::broken("the table has gone from the store"))
     }
 
     /// The same number for the same range of the log on top of the same state.
