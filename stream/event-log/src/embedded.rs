@@ -17,7 +17,7 @@ mod open;
 mod reader;
 mod stage;
 mod state;
-mod wal;
+pub mod wal;
 mod writer;
 
 use std::path::{Path, PathBuf};

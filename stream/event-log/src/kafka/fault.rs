@@ -33,7 +33,12 @@ pub fn of_delivery(error: &KafkaError) -> LogError {
 
 /// Nothing was asked to be written.
 pub fn of_question(error: &KafkaError) -> LogError {
-    match error.rdkafka_error_code() {
+    let code = match error {
+        // The library's own question leaves these out.
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    };
+    match code {
         Some(
             Code::BrokerTransportFailure
             | Code::AllBrokersDown

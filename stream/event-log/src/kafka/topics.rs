@@ -19,30 +19,53 @@ use super::config::KafkaConfig;
 use super::{ASK_WAIT_MAX, fault};
 use crate::{Access, Head, LogError, OpenError, RECORD_BYTES_MAX, kept_for};
 
+/// Making topics is tried again for this long: it is slow on a busy broker, and it is harmless to
+/// ask twice.
+const CREATE_WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// New topics have leaders within this time, or the start fails.
 const LEADERS_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Makes what is absent (a writer) and checks partition counts.
 pub async fn prepare(config: &KafkaConfig, access: Access) -> Result<(), OpenError> {
-    if access == Access::ReadWrite {
-        create(config).await?;
+    let asked = config.clone();
+    let missing = on_a_thread(move || missing(&asked)).await?;
+    if access == Access::ReadWrite && !missing.is_empty() {
+        create(config, &missing).await?;
     }
     let asked = config.clone();
-    spawn_blocking(move || wait_for_leaders(&asked, access))
-        .await
-        .map_err(|error| LogError::Broken(error.to_string()))?
+    on_a_thread(move || wait_for_leaders(&asked, access)).await
 }
 
-async fn create(config: &KafkaConfig) -> Result<(), OpenError> {
+async fn on_a_thread<T: Send + 'static>(
+    question: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> Result<T, OpenError> {
+    spawn_blocking(question).await.map_err(|error| LogError::Broken(error.to_string()))?
+}
+
+fn missing(config: &KafkaConfig) -> Result<Vec<Topic>, OpenError> {
+    let asker: BaseConsumer =
+        config.asker().create().map_err(|error| OpenError::Config(error.to_string()))?;
+    let metadata = asker
+        .fetch_metadata(None, ASK_WAIT_MAX)
+        .map_err(|error| OpenError::Log(fault::of_question(&error)))?;
+    let there = |topic: &Topic| {
+        let name = config.name_of(*topic);
+        metadata.topics().iter().any(|found| found.name() == name)
+    };
+    Ok(Topic::ALL.into_iter().filter(|topic| !there(topic)).collect())
+}
+
+async fn create(config: &KafkaConfig, topics: &[Topic]) -> Result<(), OpenError> {
     let admin: AdminClient<DefaultClientContext> =
         config.admin().create().map_err(|error| OpenError::Config(error.to_string()))?;
     let record_bytes = (RECORD_BYTES_MAX + 65_536).to_string();
-    let named: Vec<(Topic, String, String)> = Topic::ALL
-        .into_iter()
+    let named: Vec<(Topic, String, String)> = topics
+        .iter()
         .map(|topic| {
-            let kept_ms = kept_for(topic)
+            let kept_ms = kept_for(*topic)
                 .map_or(-1, |kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX));
-            (topic, config.name_of(topic), kept_ms.to_string())
+            (*topic, config.name_of(*topic), kept_ms.to_string())
         })
         .collect();
     let new: Vec<NewTopic<'_>> = named
@@ -58,13 +81,27 @@ async fn create(config: &KafkaConfig) -> Result<(), OpenError> {
         })
         .collect();
     let options = AdminOptions::new()
-        .request_timeout(Some(ASK_WAIT_MAX))
-        .operation_timeout(Some(ASK_WAIT_MAX));
-    let made =
-        admin.create_topics(&new, &options).await.map_err(|error| fault::of_question(&error))?;
+        .request_timeout(Some(CREATE_WAIT_MAX / 2))
+        .operation_timeout(Some(CREATE_WAIT_MAX / 2));
+    let started = Instant::now();
+    let made = loop {
+        let error = match admin.create_topics(&new, &options).await {
+            Ok(made) => break made,
+            Err(error) => fault::of_question(&error),
+        };
+        match error {
+            LogError::Busy(what) if started.elapsed() < CREATE_WAIT_MAX => {
+                tracing::info!(what, "making topics is tried again");
+            }
+            other => return Err(other.into()),
+        }
+    };
     for outcome in made {
         match outcome {
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            // Another process was faster, or the broker still works on it: leaders are awaited.
+            Ok(_)
+            | Err((_, RDKafkaErrorCode::TopicAlreadyExists | RDKafkaErrorCode::RequestTimedOut)) => {
+            }
             Err((name, code)) => {
                 return Err(OpenError::Config(format!("topic {name} cannot be made: {code}")));
             }
