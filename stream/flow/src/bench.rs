@@ -28,7 +28,7 @@ use crate::engine::snapshot::{CommittedEpoch, Restored, SnapshotNews, SnapshotWr
 use crate::engine::start::{load, run_engine_here};
 use crate::engine::tick::{RecordedEpoch, Ticker, TickerSetup};
 use crate::engine::worker::{Intake, WorkerSetup};
-use crate::rules::{Tick, key_of, origin};
+use crate::rules::{Origin, Tick, key_of};
 use crate::stages::drivers::{Count, Positions};
 use crate::stages::{FIXES, Item, ORDERS};
 
@@ -108,6 +108,7 @@ pub fn in_process(fixes: usize, drivers: usize, workers: usize) -> Result<Figure
             },
             ticker,
             plan: Arc::clone(&plan),
+            first_epoch: 1,
         });
     }
     drop((epochs_in, news_in, counted));
@@ -237,7 +238,7 @@ fn make_input(fixes: usize, drivers: usize, workers: usize) -> (Vec<VecDeque<Ite
             // A driver's fixes come by one partition, so by one worker.
             intakes[driver % workers].push_back(Item {
                 key: keys[driver],
-                origin: origin(FIXES, (driver % 24) as u32, offset),
+                origin: Origin::new(START, FIXES, (driver % 24) as u32, offset),
                 value: chunk.split().freeze(),
             });
             offset += 1;
@@ -305,7 +306,7 @@ fn order(driver: usize, name: &str) -> Item {
     };
     Item {
         key: key_of(&order_id),
-        origin: origin(ORDERS, (driver % 12) as u32, driver as u64),
+        origin: Origin::new(START, ORDERS, (driver % 12) as u32, driver as u64),
         value: event.encode_to_vec().into(),
     }
 }
@@ -314,6 +315,7 @@ fn order(driver: usize, name: &str) -> Item {
 fn cpu_s() -> f64 {
     use nix::sys::resource::{UsageWho, getrusage};
     let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return 0.0 };
-    let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    let seconds =
+        |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     seconds(usage.user_time()) + seconds(usage.system_time())
 }

@@ -37,6 +37,8 @@ struct State {
     holders: HashMap<String, u64>,
     faults: VecDeque<(u32, Fault)>,
     transactions: u32,
+    /// So that no two records come at the same moment.
+    appended: i64,
 }
 
 /// A log in memory.
@@ -62,7 +64,12 @@ impl MemoryLog {
     /// Every record of a topic, by partition and offset.
     pub fn all(&self, topic: Topic) -> Vec<Record> {
         let state = self.state.0.lock().unwrap();
-        state.partitions.iter().filter(|((t, _), _)| *t == topic).flat_map(|(_, r)| r.clone()).collect()
+        state
+            .partitions
+            .iter()
+            .filter(|((t, _), _)| *t == topic)
+            .flat_map(|(_, r)| r.clone())
+            .collect()
     }
 
     pub fn append_now(&self, records: Vec<NewRecord>) {
@@ -76,11 +83,12 @@ fn write(state: &mut State, records: Vec<NewRecord>, now: Micros) {
     for record in records {
         let partition = record.partition();
         let kept = state.partitions.entry((record.topic, partition)).or_default();
+        state.appended += 1;
         kept.push(Record {
             topic: record.topic,
             partition,
             offset: kept.len() as u64,
-            appended_at_us: now.0,
+            appended_at_us: now.0 + state.appended,
             key: record.key,
             value: record.value,
             headers: record.headers,
@@ -103,13 +111,21 @@ impl EventLog for MemoryLog {
         let holder = self.holder.fetch_add(1, Ordering::SeqCst) + 1;
         self.state.0.lock().unwrap().holders.insert(name.to_owned(), holder);
         let clock = self.clock.clone();
-        Ok(Box::new(MemoryTransactor { state: self.state.clone(), name: name.to_owned(), holder, clock }))
+        Ok(Box::new(MemoryTransactor {
+            state: self.state.clone(),
+            name: name.to_owned(),
+            holder,
+            clock,
+        }))
     }
 
     async fn heads(&self, topic: Topic) -> Result<Vec<Head>, LogError> {
         let state = self.state.0.lock().unwrap();
-        let end = |partition| state.partitions.get(&(topic, partition)).map_or(0, |r| r.len() as u64);
-        Ok((0..topic.partitions()).map(|partition| Head { partition, start: 0, end: end(partition) }).collect())
+        let end =
+            |partition| state.partitions.get(&(topic, partition)).map_or(0, |r| r.len() as u64);
+        Ok((0..topic.partitions())
+            .map(|partition| Head { partition, start: 0, end: end(partition) })
+            .collect())
     }
 
     fn durability(&self) -> Durability {
@@ -133,8 +149,12 @@ impl LogReader for MemoryReader {
             self.first = (self.first + 1) % count;
             for step in 0..self.positions.len() {
                 let position = &mut self.positions[(self.first + step) % count];
-                let Some(kept) = state.partitions.get(&(position.topic, position.partition)) else { continue };
-                while bytes < bytes_max && let Some(record) = kept.get(position.offset as usize) {
+                let Some(kept) = state.partitions.get(&(position.topic, position.partition)) else {
+                    continue;
+                };
+                while bytes < bytes_max
+                    && let Some(record) = kept.get(position.offset as usize)
+                {
                     bytes += record.value.len() + 32;
                     found.push(record.clone());
                     position.offset += 1;
@@ -172,7 +192,8 @@ impl Transactor for MemoryTransactor {
         state.transactions += 1;
         let due = state.faults.front().is_some_and(|(at, _)| *at <= number);
         let fault = if due { state.faults.pop_front().map(|(_, fault)| fault) } else { None };
-        let written = !matches!(fault, Some(Fault::Busy | Fault::UnknownNotWritten | Fault::DieNotWritten));
+        let written =
+            !matches!(fault, Some(Fault::Busy | Fault::UnknownNotWritten | Fault::DieNotWritten));
         if written {
             write(&mut state, records, self.clock.now());
             self.state.1.notify_all();
@@ -184,7 +205,9 @@ impl Transactor for MemoryTransactor {
                 self.holder = 0;
                 Err(LogError::Unknown("asked to be".to_owned()))
             }
-            Some(Fault::DieWritten | Fault::DieNotWritten) => Err(LogError::Poisoned("died".to_owned())),
+            Some(Fault::DieWritten | Fault::DieNotWritten) => {
+                Err(LogError::Poisoned("died".to_owned()))
+            }
         }
     }
 }

@@ -292,11 +292,11 @@ fn take(cuts: &mut BTreeMap<Part, u64>, moved: &mut BTreeMap<Part, u64>, batch: 
 }
 
 fn offset_of(item: &Item) -> u64 {
-    item.origin & 0xffff_ffff_ffff
+    item.origin.offset()
 }
 
 fn partition_of_item(item: &Item) -> u32 {
-    ((item.origin >> 48) & 0xfff) as u32
+    item.origin.partition()
 }
 
 fn part_of(position: &Position) -> Option<(Part, u64)> {

@@ -159,7 +159,8 @@ impl StateWriter {
         }
         match groups.write_some(count) {
             Some(groups) => {
-                let part = Part { epoch: self.epoch, worker: self.worker, stage: self.stage, groups };
+                let part =
+                    Part { epoch: self.epoch, worker: self.worker, stage: self.stage, groups };
                 // Nobody listening: there is no snapshot, the log is still whole.
                 let _ = self.ends.snapshots.send(SnapshotNews::Part(part));
             }
@@ -170,7 +171,8 @@ impl StateWriter {
 
 type Outputs3<'s> =
     (StreamVec<'s, u64, Output>, StreamVec<'s, u64, Output>, StreamVec<'s, u64, Output>);
-type Streams3<'s> = (StreamVec<'s, u64, Command>, StreamVec<'s, u64, Note>, StreamVec<'s, u64, Output>);
+type Streams3<'s> =
+    (StreamVec<'s, u64, Command>, StreamVec<'s, u64, Note>, StreamVec<'s, u64, Output>);
 
 fn orders_operator<'s>(
     scope: Scope<'s, u64>,
@@ -181,7 +183,8 @@ fn orders_operator<'s>(
 ) -> Streams3<'s> {
     let peers = scope.peers();
     let mut builder = OperatorBuilder::new("orders".to_owned(), scope);
-    let mut items = builder.new_input(items, Exchange::new(move |i: &Item| worker_of(i.key, peers)));
+    let mut items =
+        builder.new_input(items, Exchange::new(move |i: &Item| worker_of(i.key, peers)));
     let mut closes = builder.new_input(closes, Pipeline);
     let (commands, commands_stream) = builder.new_output::<Vec<Command>>();
     let (notes, notes_stream) = builder.new_output::<Vec<Note>>();
@@ -227,11 +230,10 @@ fn drivers_operator<'s>(
 ) -> (StreamVec<'s, u64, Candidate>, StreamVec<'s, u64, Output>) {
     let peers = scope.peers();
     let mut builder = OperatorBuilder::new("drivers".to_owned(), scope);
-    let mut fixes = builder.new_input(fixes, Exchange::new(move |i: &Item| worker_of(i.key, peers)));
-    let mut commands = builder.new_input(
-        commands,
-        Exchange::new(move |c: &Command| worker_of(key_of(&c.driver), peers)),
-    );
+    let mut fixes =
+        builder.new_input(fixes, Exchange::new(move |i: &Item| worker_of(i.key, peers)));
+    let mut commands = builder
+        .new_input(commands, Exchange::new(move |c: &Command| worker_of(key_of(&c.driver), peers)));
     let mut closes = builder.new_input(closes, Pipeline);
     let (candidates, candidates_stream) = builder.new_output::<Vec<Candidate>>();
     let (outputs, outputs_stream) = builder.new_output::<Vec<Output>>();
@@ -245,7 +247,8 @@ fn drivers_operator<'s>(
         let mut out = DriversOut::default();
         move |frontiers| {
             fixes.for_each(|time, batch| epochs.entry(*time.time()).or_default().a.append(batch));
-            commands.for_each(|time, batch| epochs.entry(*time.time()).or_default().b.append(batch));
+            commands
+                .for_each(|time, batch| epochs.entry(*time.time()).or_default().b.append(batch));
             closes.for_each(|time, batch| {
                 for close in batch.drain(..) {
                     let held = [time.retain(0), time.retain(1)];
@@ -285,8 +288,8 @@ fn alerts_operator<'s>(
         candidates,
         Exchange::new(move |c: &Candidate| worker_of(key_of(&c.order), peers)),
     );
-    let mut notes = builder
-        .new_input(notes, Exchange::new(move |n: &Note| worker_of(key_of(&n.order), peers)));
+    let mut notes =
+        builder.new_input(notes, Exchange::new(move |n: &Note| worker_of(key_of(&n.order), peers)));
     let mut closes = builder.new_input(closes, Pipeline);
     let (outputs, outputs_stream) = builder.new_output::<Vec<Output>>();
     let mut outputs = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(outputs);
@@ -295,7 +298,8 @@ fn alerts_operator<'s>(
     builder.build(move |_capabilities| {
         let mut epochs: BTreeMap<u64, Waiting<Candidate, Note, 1>> = BTreeMap::new();
         move |frontiers| {
-            candidates.for_each(|time, batch| epochs.entry(*time.time()).or_default().a.append(batch));
+            candidates
+                .for_each(|time, batch| epochs.entry(*time.time()).or_default().a.append(batch));
             notes.for_each(|time, batch| epochs.entry(*time.time()).or_default().b.append(batch));
             closes.for_each(|time, batch| {
                 for close in batch.drain(..) {
@@ -334,8 +338,6 @@ fn sink_operator<'s>(
     let (_done, done_stream) = builder.new_output::<Vec<()>>();
     let ends = ends.clone();
     builder.build(move |_capabilities| {
-        // An order's events are told in one order, however its parts travelled: what became of
-        // it, then what was seen.
         let mut epochs: BTreeMap<u64, Waiting<Vec<Output>, Close, 1>> = BTreeMap::new();
         move |frontiers| {
             let mut keep = |epoch: u64, from: usize, batch: &mut Vec<Output>| {
@@ -349,13 +351,25 @@ fn sink_operator<'s>(
             closes.for_each(|time, batch| epochs.entry(*time.time()).or_default().b.append(batch));
             while let Some(epoch) = ready(&mut epochs, frontiers) {
                 if epoch.b.len() == peers && !ends.shared.is_halted() {
-                    hand_over(epoch.a.into_iter().flatten().collect(), epoch.b, &ends);
+                    hand_over(in_order(epoch.a), epoch.b, &ends);
                 }
             }
         }
     });
     let (probe, _) = done_stream.probe();
     probe
+}
+
+/// Positions and trips, then the events of orders in the order of their causes, however they
+/// travelled.
+fn in_order(parts: Vec<Vec<Output>>) -> Vec<Output> {
+    let mut parts = parts.into_iter();
+    let (echoes, told, alerts) = (parts.next(), parts.next(), parts.next());
+    let mut events: Vec<Output> = echoes.into_iter().chain(alerts).flatten().collect();
+    events.sort_by_key(|output| output.origin);
+    let mut outputs = told.unwrap_or_default();
+    outputs.append(&mut events);
+    outputs
 }
 
 fn hand_over(outputs: Vec<Output>, closes: Vec<Close>, ends: &Ends) {

@@ -105,7 +105,11 @@ async fn publish(bus: &dyn LiveBus, chunk: &[LivePosition]) {
     tracing::warn!(reason = failed, positions = chunk.len(), "the live bus took no positions");
 }
 
-fn live(position: &PositionOut<'_>, driver_id: DriverId, order_id: Option<OrderId>) -> LivePosition {
+fn live(
+    position: &PositionOut<'_>,
+    driver_id: DriverId,
+    order_id: Option<OrderId>,
+) -> LivePosition {
     let of_order = match &order_id {
         Some(order_id) => position.order == Some(order_id.as_str()),
         None => false,

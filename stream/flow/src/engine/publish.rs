@@ -123,7 +123,11 @@ impl Publisher {
         records
     }
 
-    fn progress(&self, epoch: &EpochOut, counts: &BTreeMap<(Topic, u32), u64>) -> wire::FlowProgress {
+    fn progress(
+        &self,
+        epoch: &EpochOut,
+        counts: &BTreeMap<(Topic, u32), u64>,
+    ) -> wire::FlowProgress {
         let number = epoch.tick.epoch.to_le_bytes();
         let id = event_id(&[b"flow.progress", &self.generation.to_le_bytes(), &number]);
         wire::FlowProgress {
@@ -166,7 +170,9 @@ impl Publisher {
                 return Err(FlowError::Engine("stopped before a commit".to_owned()));
             }
             fail::fail_point!("before_send", |_| Err(FlowError::Engine("before_send".to_owned())));
-            fail::fail_point!("before_commit", |_| Err(FlowError::Engine("before_commit".to_owned())));
+            fail::fail_point!("before_commit", |_| Err(FlowError::Engine(
+                "before_commit".to_owned()
+            )));
             match self.transactor.transact(records.clone()).await {
                 Ok(()) => return Ok(()),
                 Err(LogError::Busy(_) | LogError::Full) => {
@@ -200,8 +206,12 @@ impl Publisher {
                 self.cuts.insert((*class, *partition), *offset);
             }
             if epoch.snapshot {
-                let cuts = self.cuts.iter().map(|((class, partition), offset)| (*class, *partition, *offset));
-                let committed = CommittedEpoch { tick: epoch.tick, cuts: cuts.collect(), progress_offset };
+                let cuts = self
+                    .cuts
+                    .iter()
+                    .map(|((class, partition), offset)| (*class, *partition, *offset));
+                let committed =
+                    CommittedEpoch { tick: epoch.tick, cuts: cuts.collect(), progress_offset };
                 // The writer outlives us; if it does not, there is no snapshot.
                 let _ = self.snapshots.send(SnapshotNews::Committed(committed));
             }
@@ -224,7 +234,9 @@ impl Publisher {
             for order in closed {
                 match tokio::time::timeout(BUS_PATIENCE, bus.close(&order)).await {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::warn!(%order, %error, "a closed order stays on the live bus"),
+                    Ok(Err(error)) => {
+                        tracing::warn!(%order, %error, "a closed order stays on the live bus")
+                    }
                     Err(_) => tracing::warn!(%order, "the live bus did not answer"),
                 }
             }

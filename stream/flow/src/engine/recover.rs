@@ -58,11 +58,7 @@ pub async fn recover(
     };
     let (from, cuts, progress_from, restored) = match found {
         Some((manifest, restored)) => (
-            Tick {
-                epoch: manifest.epoch,
-                now: manifest.now_us,
-                watermark: manifest.watermark_us,
-            },
+            Tick { epoch: manifest.epoch, now: manifest.now_us, watermark: manifest.watermark_us },
             manifest.cuts,
             manifest.progress_offset,
             restored,
@@ -162,7 +158,10 @@ pub async fn read_progress(
             }
             for record in records.iter().filter(|record| record.offset < head.end) {
                 let progress = record.decode::<wire::FlowProgress>().map_err(|error| {
-                    FlowError::Engine(format!("flow.progress@{} is no progress: {error}", record.offset))
+                    FlowError::Engine(format!(
+                        "flow.progress@{} is no progress: {error}",
+                        record.offset
+                    ))
                 })?;
                 found.push(progress);
             }

@@ -160,7 +160,8 @@ impl SnapshotWriter {
         let parts = std::mem::take(&mut self.parts);
         let epoch = committed.tick.epoch;
         let written =
-            tokio::time::timeout(WRITE_PATIENCE, write(self.store.as_ref(), parts, committed)).await;
+            tokio::time::timeout(WRITE_PATIENCE, write(self.store.as_ref(), parts, committed))
+                .await;
         match written {
             Ok(Ok(bytes)) => {
                 self.shared.snapshot_epoch.store(epoch, Ordering::Release);
@@ -282,7 +283,9 @@ pub async fn newest(
                 }
                 tracing::warn!(%path, epoch = manifest.epoch, "a snapshot that does not fit is passed over");
             }
-            Err(error) => tracing::warn!(%path, %error, "a snapshot that cannot be read is passed over"),
+            Err(error) => {
+                tracing::warn!(%path, %error, "a snapshot that cannot be read is passed over")
+            }
         }
     }
     Ok(None)

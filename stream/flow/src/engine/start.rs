@@ -56,7 +56,8 @@ pub async fn start(
 ) -> Result<Running, FlowError> {
     config.check()?;
     let recovered = recover(log.clone(), store.store.as_ref()).await?;
-    let Recovered { transactor, generation, restored, plan, from, start, ends: log_ends } = recovered;
+    let Recovered { transactor, generation, restored, plan, from, start, ends: log_ends } =
+        recovered;
     let shared = Arc::new(Shared::new(config.workers));
     shared.replay_left.store(plan.len(), Ordering::Release);
     tracing::info!(
@@ -67,12 +68,15 @@ pub async fn start(
         "the flow begins"
     );
     let mut cuts = start.clone();
-    cuts.extend(plan.iter().flat_map(|e| &e.ends).map(|(class, part, end)| ((*class, *part), *end)));
+    cuts.extend(
+        plan.iter().flat_map(|e| &e.ends).map(|(class, part, end)| ((*class, *part), *end)),
+    );
     let plan = Arc::new(plan);
     let (epochs_in, epochs) = unbounded_channel();
     let (news_in, news) = unbounded_channel();
     let (counted, _) = std::sync::mpsc::channel();
-    let ends = Ends { epochs: epochs_in, snapshots: news_in.clone(), shared: shared.clone(), counted };
+    let ends =
+        Ends { epochs: epochs_in, snapshots: news_in.clone(), shared: shared.clone(), counted };
     let lane = Arc::new(FastLane::default());
     let mut setups = Vec::new();
     for index in 0..config.workers {
@@ -104,6 +108,7 @@ pub async fn start(
             ends: ends.clone(),
             ticker,
             plan: plan.clone(),
+            first_epoch: from.epoch + 1,
         });
     }
     drop((restored, ends));
@@ -111,8 +116,15 @@ pub async fn start(
     let lane_task = tokio::spawn(lane.run(bus.clone(), lane_stop.clone()));
     let writer = SnapshotWriter::new(store.store.clone(), shared.clone(), config.workers);
     let writer_task = tokio::spawn(writer.run(news));
-    let publisher =
-        Publisher { log, transactor, generation, bus, shared: shared.clone(), snapshots: news_in, cuts };
+    let publisher = Publisher {
+        log,
+        transactor,
+        generation,
+        bus,
+        shared: shared.clone(),
+        snapshots: news_in,
+        cuts,
+    };
     let publisher_task = tokio::spawn(publisher.run(epochs));
     let engine = run_engine(setups);
     let watched = shared.clone();

@@ -99,11 +99,7 @@ impl Ticker {
     }
 
     /// The next tick, if it is time. `finished` says whether an epoch has left the graph.
-    pub fn next(
-        &mut self,
-        shared: &Shared,
-        finished: impl Fn(u64) -> bool,
-    ) -> Option<TickMessage> {
+    pub fn next(&mut self, shared: &Shared, finished: impl Fn(u64) -> bool) -> Option<TickMessage> {
         let crowded = self.last.epoch >= IN_FLIGHT && !finished(self.last.epoch - IN_FLIGHT);
         if crowded || self.stopped {
             return None;

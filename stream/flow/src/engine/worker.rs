@@ -36,6 +36,8 @@ pub struct WorkerSetup {
     pub ticker: Option<Ticker>,
     /// Epochs to replay first.
     pub plan: Arc<Vec<RecordedEpoch>>,
+    /// The first epoch there can be.
+    pub first_epoch: u64,
 }
 
 /// Where a worker's input comes from: the log, or memory for measuring.
@@ -69,12 +71,16 @@ type Ticks = InputHandle<u64, CapacityContainerBuilder<Vec<TickMessage>>>;
 
 /// Runs until the last tick, or until the flow is halted.
 pub fn run(worker: &mut Worker, setup: WorkerSetup) {
-    let WorkerSetup { mut feed, stages, ends, mut ticker, plan } = setup;
+    let WorkerSetup { mut feed, stages, ends, mut ticker, plan, first_epoch } = setup;
     let shared = ends.shared.clone();
     shared.register(worker.index());
     let arrived: Rc<RefCell<VecDeque<TickMessage>>> = Rc::default();
     let mut ticks = ticks_dataflow(worker, arrived.clone());
     let mut graph = worker.dataflow::<u64, _, _>(|scope| graph::build(scope, stages, &ends));
+    // Epochs before the first are over: else the ticker would wait for them for ever.
+    graph.orders.advance_to(first_epoch);
+    graph.fixes.advance_to(first_epoch);
+    graph.closes.advance_to(first_epoch);
     let mut admitted = Admitted::default();
     // While epochs are replayed nothing else may be taken in.
     let mut live = plan.is_empty();
@@ -160,12 +166,7 @@ fn send(graph: &mut Graph, admitted: &mut Admitted) {
 }
 
 /// Takes in what a recorded epoch took. False while it has not all been read.
-fn replay(
-    feed: &mut dyn Intake,
-    plan: &[RecordedEpoch],
-    index: u32,
-    graph: &mut Graph,
-) -> bool {
+fn replay(feed: &mut dyn Intake, plan: &[RecordedEpoch], index: u32, graph: &mut Graph) -> bool {
     let Some(epoch) = plan.get(index as usize) else { return true };
     let Some(mut admitted) = feed.admit_recorded(epoch) else { return false };
     // Empty epochs were not recorded: the inputs step over them.

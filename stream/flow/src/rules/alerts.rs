@@ -52,7 +52,7 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::LegKind;
+    use crate::rules::{LegKind, Origin};
 
     const LEG: LegName = LegName { kind: LegKind::Delivery, number: 1 };
 
@@ -66,12 +66,12 @@ mod tests {
             point: None,
             h3_r9: 0,
             late: false,
-            origin: 0,
+            origin: Origin::default(),
         }
     }
 
     fn note(closed: bool) -> Note {
-        Note { order: "ord_abcd".into(), closed, at: Micros(1), origin: 0 }
+        Note { order: "ord_abcd".into(), closed, at: Micros(1), origin: Origin::default() }
     }
 
     #[test]

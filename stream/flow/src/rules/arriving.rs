@@ -114,24 +114,24 @@ fn proves_arriving(
         return sure || std::mem::replace(&mut approach.inside_once, true);
     }
     approach.inside_once = false;
-    evidence.gated
-        && evidence.before.is_some_and(|(at, point)| {
-            at >= opened_at
-                && evidence.at.seconds_since(at) <= SEGMENT_S
-                && place.segment_from(point) <= ARRIVING_M
-        })
+    let doubt_m = if evidence.gated { 0.0 } else { evidence.accuracy_m };
+    evidence.before.is_some_and(|(at, point)| {
+        at >= opened_at
+            && evidence.at.seconds_since(at) <= SEGMENT_S
+            && place.segment_from(point) + doubt_m <= ARRIVING_M
+    })
 }
 
 fn proves_arrived(approach: &mut Approach, distance_m: f64, evidence: &Evidence) -> bool {
     let fine = evidence.accuracy_m <= ARRIVED_ACCURACY_M;
-    let near = fine
-        && distance_m <= ARRIVED_M + evidence.accuracy_m
-        && evidence.speed_mps < ARRIVED_MPS;
+    let near =
+        fine && distance_m <= ARRIVED_M + evidence.accuracy_m && evidence.speed_mps < ARRIVED_MPS;
     approach.near_in_a_row = if near { approach.near_in_a_row.saturating_add(1) } else { 0 };
     let stands = distance_m <= STANDING_M
         && evidence.speed_mps < STANDING_MPS
         && evidence.accuracy_m <= ARRIVING_ACCURACY_M;
-    let since = if stands { *approach.standing_since.get_or_insert(evidence.at) } else { evidence.at };
+    let since =
+        if stands { *approach.standing_since.get_or_insert(evidence.at) } else { evidence.at };
     if !stands {
         approach.standing_since = None;
     }
@@ -220,15 +220,23 @@ mod tests {
 
     #[test]
     fn arriving_fires_once_a_leg() {
-        let told = judge_all(&[seen(0, 900.0), seen(5, 390.0), seen(10, 300.0), seen(15, 500.0), seen(20, 350.0)]);
+        let told = judge_all(&[
+            seen(0, 900.0),
+            seen(5, 390.0),
+            seen(10, 300.0),
+            seen(15, 500.0),
+            seen(20, 350.0),
+        ]);
         assert_eq!(told, [TrackingKind::Arriving]);
     }
 
     #[test]
     fn the_segment_between_two_fresh_fixes_cuts_the_circle() {
-        let jumped = Evidence { before: Some((Micros::from_secs(0), north(900.0))), ..seen(60, -900.0) };
+        let jumped =
+            Evidence { before: Some((Micros::from_secs(0), north(900.0))), ..seen(60, -900.0) };
         assert_eq!(judge_all(&[jumped]), [TrackingKind::Arriving]);
-        let long_ago = Evidence { before: Some((Micros::from_secs(0), north(900.0))), ..seen(200, -900.0) };
+        let long_ago =
+            Evidence { before: Some((Micros::from_secs(0), north(900.0))), ..seen(200, -900.0) };
         assert_eq!(judge_all(&[long_ago]), []);
         let mut approach = Approach::default();
         let before_the_leg = judge(&mut approach, TARGET, Micros::from_secs(10), &jumped);
@@ -239,8 +247,14 @@ mod tests {
     fn a_place_that_nothing_vouches_for_needs_its_radius_inside_or_a_second_one() {
         let first = Evidence { gated: false, accuracy_m: 50.0, ..seen(0, 380.0) };
         assert_eq!(judge_all(&[first]), []);
-        assert_eq!(judge_all(&[first, Evidence { at: Micros::from_secs(5), ..first }]), [TrackingKind::Arriving]);
-        assert_eq!(judge_all(&[Evidence { gated: false, ..seen(0, 380.0) }]), [TrackingKind::Arriving]);
+        assert_eq!(
+            judge_all(&[first, Evidence { at: Micros::from_secs(5), ..first }]),
+            [TrackingKind::Arriving]
+        );
+        assert_eq!(
+            judge_all(&[Evidence { gated: false, ..seen(0, 380.0) }]),
+            [TrackingKind::Arriving]
+        );
     }
 
     #[test]
@@ -252,8 +266,14 @@ mod tests {
     #[test]
     fn two_slow_fixes_in_a_row_at_the_place_are_an_arrival() {
         let slow = |at_s, north_m| Evidence { speed_mps: 1.5, ..seen(at_s, north_m) };
-        assert_eq!(judge_all(&[slow(0, 55.0), slow(5, 300.0), slow(10, 55.0)]), [TrackingKind::Arriving]);
-        assert_eq!(judge_all(&[slow(0, 55.0), slow(5, 40.0)]), [TrackingKind::Arriving, TrackingKind::Arrived]);
+        assert_eq!(
+            judge_all(&[slow(0, 55.0), slow(5, 300.0), slow(10, 55.0)]),
+            [TrackingKind::Arriving]
+        );
+        assert_eq!(
+            judge_all(&[slow(0, 55.0), slow(5, 40.0)]),
+            [TrackingKind::Arriving, TrackingKind::Arrived]
+        );
         assert_eq!(judge_all(&[seen(0, 20.0), seen(5, 0.0)]), [TrackingKind::Arriving], "too fast");
         let coarse = |at_s| Evidence { accuracy_m: 61.0, speed_mps: 1.5, ..seen(at_s, 20.0) };
         assert_eq!(judge_all(&[coarse(0), coarse(5)]), [TrackingKind::Arriving], "too coarse");
@@ -263,8 +283,14 @@ mod tests {
     fn a_minute_of_standing_within_a_hundred_metres_is_an_arrival() {
         let stand = |at_s| Evidence { speed_mps: 0.2, ..seen(at_s, 95.0) };
         assert_eq!(judge_all(&[stand(0), stand(30)]), [TrackingKind::Arriving]);
-        assert_eq!(judge_all(&[stand(0), stand(30), stand(60)]), [TrackingKind::Arriving, TrackingKind::Arrived]);
-        assert_eq!(judge_all(&[stand(0), seen(30, 95.0), stand(60), stand(90)]), [TrackingKind::Arriving]);
+        assert_eq!(
+            judge_all(&[stand(0), stand(30), stand(60)]),
+            [TrackingKind::Arriving, TrackingKind::Arrived]
+        );
+        assert_eq!(
+            judge_all(&[stand(0), seen(30, 95.0), stand(60), stand(90)]),
+            [TrackingKind::Arriving]
+        );
     }
 
     #[test]

@@ -173,7 +173,11 @@ impl Driver {
     }
 
     fn heard(&mut self, fix: &FixView<'_>, out: &mut impl Outlet) {
-        self.heard_at = self.heard_at.max(fix.received_at);
+        // Only newer word ends a silence: an older one, told late, was no word in it.
+        if fix.received_at <= self.heard_at {
+            return;
+        }
+        self.heard_at = fix.received_at;
         if std::mem::take(&mut self.offline) {
             self.tell_legs(TrackingKind::Back, fix.received_at, out);
         }
@@ -203,20 +207,13 @@ impl Driver {
         if place.in_time && smoothed.outcome.is_trusted() {
             self.pace.observe(fix.raw.measured_at, smoothed.speed_mps);
         }
-        let leg = if place.in_time {
-            self.legs.open().next()
-        } else {
-            self.legs.at(fix.raw.measured_at)
-        };
+        let leg =
+            if place.in_time { self.legs.open().next() } else { self.legs.at(fix.raw.measured_at) };
         let to_go = leg
             .filter(|_| place.in_time)
             .and_then(|leg| leg.target)
             .map(|target| eta::to_go(smoothed.point, target, &self.pace, fix.raw.measured_at));
-        let newest = self
-            .live
-            .smoother
-            .newest()
-            .is_none_or(|newest| newest <= fix.raw.measured_at);
+        let newest = self.live.smoother.newest().is_none_or(|newest| newest <= fix.raw.measured_at);
         out.position(&PositionOut {
             fix_event_id: fix.event_id,
             driver: fix.driver,
@@ -337,7 +334,8 @@ impl Driver {
                 point: self.fresh.map(|fresh| fresh.point),
                 h3_r9: self.fresh.map_or(0, |fresh| fresh.h3_r9),
                 late: false,
-                origin: 0,
+                // Told by time, not by a record: before everything else of its epoch.
+                origin: Origin::default(),
             });
         }
     }
@@ -346,11 +344,8 @@ impl Driver {
         if !place.smoothed.outcome.is_trusted() {
             return;
         }
-        let leg: Option<&Leg> = if place.in_time {
-            self.legs.open().next()
-        } else {
-            self.legs.at(fix.raw.measured_at)
-        };
+        let leg: Option<&Leg> =
+            if place.in_time { self.legs.open().next() } else { self.legs.at(fix.raw.measured_at) };
         let name = leg.map(|leg| leg.name.to_string()).unwrap_or_default();
         let step = trips::Step {
             at: fix.raw.measured_at,

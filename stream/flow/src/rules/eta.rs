@@ -43,7 +43,11 @@ impl Pace {
     fn expected_mps(&self, at: Micros) -> f64 {
         let trust = 0.6 * (self.seen_s / MEMORY_S).min(1.0);
         let expected = trust * self.mean_mps + (1.0 - trust) * usual_mps(at);
-        if expected.is_finite() { expected.clamp(SPEED_MIN_MPS, SPEED_MAX_MPS) } else { SPEED_MIN_MPS }
+        if expected.is_finite() {
+            expected.clamp(SPEED_MIN_MPS, SPEED_MAX_MPS)
+        } else {
+            SPEED_MIN_MPS
+        }
     }
 }
 

@@ -180,14 +180,24 @@ mod tests {
         let bytes = fix.encode_to_vec();
         let view = FixView::decode(&bytes).unwrap();
         assert_eq!((view.event_id, view.driver, view.device), ("evt_1", "drv_abcd", "dev_abcd"));
-        assert_eq!((view.seq, view.received_at, view.clock_fast), (Some(7), Micros(2_000_000), true));
+        assert_eq!(
+            (view.seq, view.received_at, view.clock_fast),
+            (Some(7), Micros(2_000_000), true)
+        );
         assert_eq!((view.raw.lat, view.raw.lon), (-1.95, 30.06));
         assert_eq!((view.raw.speed_mps, view.raw.bearing_deg), (Some(0.0), None));
     }
 
     #[test]
     fn bytes_that_are_no_fix_are_an_error_and_never_a_panic() {
-        let good = wire::Fix { driver_id: "drv_abcd".to_owned(), measured_at_us: 5, lat: 1.0, lon: 1.0, ..Default::default() }.encode_to_vec();
+        let good = wire::Fix {
+            driver_id: "drv_abcd".to_owned(),
+            measured_at_us: 5,
+            lat: 1.0,
+            lon: 1.0,
+            ..Default::default()
+        }
+        .encode_to_vec();
         assert!(FixView::decode(&good).is_ok());
         for cut in 1..good.len() {
             let _ = FixView::decode(&good[..cut]);

@@ -49,13 +49,42 @@ pub const fn group_of(key: Key) -> usize {
     (key >> 120) as usize
 }
 
-/// Where in the log something came from: class (orders before fixes before backlog), partition,
-/// offset. Sorting by it makes an epoch's batch the same however it was carried.
-pub type Origin = u64;
+/// When the log took something, and where it lies. Sorting by it makes an epoch's batch the same
+/// however it was carried, and keeps what happened in order across topics: a fix that came
+/// before an order closed is judged before it.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Origin {
+    /// When the log took it.
+    pub arrived: Micros,
+    /// Class (orders before fixes before backlog), partition and offset.
+    pub place: u64,
+}
 
-/// Packs an origin; a partition has 12 bits, an offset 48.
-pub const fn origin(class: u8, partition: u32, offset: u64) -> Origin {
-    ((class as u64) << 60) | (((partition as u64) & 0xfff) << 48) | (offset & 0xffff_ffff_ffff)
+impl Origin {
+    /// A partition has 12 bits of the place, an offset 48.
+    pub const fn new(arrived: Micros, class: u8, partition: u32, offset: u64) -> Self {
+        let place = ((class as u64) << 60)
+            | (((partition as u64) & 0xfff) << 48)
+            | (offset & 0xffff_ffff_ffff);
+        Self { arrived, place }
+    }
+
+    /// Which input.
+    pub const fn class(self) -> u8 {
+        (self.place >> 60) as u8
+    }
+
+    /// The partition.
+    pub const fn partition(self) -> u32 {
+        ((self.place >> 48) & 0xfff) as u32
+    }
+
+    /// The offset.
+    pub const fn offset(self) -> u64 {
+        self.place & 0xffff_ffff_ffff
+    }
 }
 
 /// Which part of the way an order is on.

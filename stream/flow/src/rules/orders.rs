@@ -94,8 +94,12 @@ impl Order {
         }
         changes.echo = self.echo(event, state, at);
         changes.closed = state.is_final() && !self.state.is_some_and(OrderState::is_final);
-        changes.note =
-            Some(Note { order: event.order_id.as_str().into(), closed: state.is_final(), at, origin });
+        changes.note = Some(Note {
+            order: event.order_id.as_str().into(),
+            closed: state.is_final(),
+            at,
+            origin,
+        });
         self.state = Some(state);
         self.version = self.version.max(event.version);
         self.driver = event.driver_id.as_str().into();
@@ -138,8 +142,7 @@ impl Order {
         (at, origin): (Micros, Origin),
         changes: &mut Changes,
     ) {
-        let kind =
-            if state == OrderState::PickedUp { LegKind::Delivery } else { LegKind::Pickup };
+        let kind = if state == OrderState::PickedUp { LegKind::Delivery } else { LegKind::Pickup };
         let target = target_of(event, kind);
         let number = match kind {
             LegKind::Pickup => &mut self.pickup_number,
@@ -241,7 +244,9 @@ mod tests {
             .commands
             .iter()
             .filter_map(|command| match &command.does {
-                CommandKind::Open { leg, .. } => Some((command.driver.to_string(), leg.to_string())),
+                CommandKind::Open { leg, .. } => {
+                    Some((command.driver.to_string(), leg.to_string()))
+                }
                 CommandKind::Close => None,
             })
             .collect()
@@ -259,13 +264,13 @@ mod tests {
     #[test]
     fn an_order_goes_from_pickup_to_delivery_and_closes() {
         let mut order = Order::default();
-        assert_eq!(order.apply(&event(1, "confirmed", ""), 0).commands, []);
-        let assigned = order.apply(&event(2, "assigned", "drv_a"), 0);
+        assert_eq!(order.apply(&event(1, "confirmed", ""), Origin::default()).commands, []);
+        let assigned = order.apply(&event(2, "assigned", "drv_a"), Origin::default());
         assert_eq!(opened(&assigned), [("drv_a".to_owned(), "pickup".to_owned())]);
         assert_eq!(assigned.echo.unwrap().kind, TrackingKind::Assigned);
-        let picked_up = order.apply(&event(3, "picked_up", "drv_a"), 0);
+        let picked_up = order.apply(&event(3, "picked_up", "drv_a"), Origin::default());
         assert_eq!(opened(&picked_up), [("drv_a".to_owned(), "delivery".to_owned())]);
-        let delivered = order.apply(&event(4, "delivered", "drv_a"), 0);
+        let delivered = order.apply(&event(4, "delivered", "drv_a"), Origin::default());
         assert_eq!((closed(&delivered), delivered.closed), (vec!["drv_a"], true));
         assert_eq!(delivered.echo.unwrap().kind, TrackingKind::Delivered);
     }
@@ -273,25 +278,40 @@ mod tests {
     #[test]
     fn a_repeated_or_older_event_changes_nothing() {
         let mut order = Order::default();
-        order.apply(&event(2, "assigned", "drv_a"), 0);
-        order.apply(&event(4, "delivered", "drv_a"), 0);
-        assert_eq!(order.apply(&event(2, "assigned", "drv_a"), 0), Changes::default());
-        assert_eq!(order.apply(&event(4, "delivered", "drv_a"), 0), Changes::default());
+        order.apply(&event(2, "assigned", "drv_a"), Origin::default());
+        order.apply(&event(4, "delivered", "drv_a"), Origin::default());
+        assert_eq!(
+            order.apply(&event(2, "assigned", "drv_a"), Origin::default()),
+            Changes::default()
+        );
+        assert_eq!(
+            order.apply(&event(4, "delivered", "drv_a"), Origin::default()),
+            Changes::default()
+        );
     }
 
     #[test]
     fn a_reassigned_order_leaves_the_driver_before() {
         let mut order = Order::default();
-        order.apply(&event(2, "assigned", "drv_a"), 0);
+        order.apply(&event(2, "assigned", "drv_a"), Origin::default());
         let again = order.apply(
-            &wire::OrderEvent { previous_driver_id: "drv_a".to_owned(), ..event(3, "assigned", "drv_b") },
-            0,
+            &wire::OrderEvent {
+                previous_driver_id: "drv_a".to_owned(),
+                ..event(3, "assigned", "drv_b")
+            },
+            Origin::default(),
         );
-        assert_eq!((closed(&again), opened(&again)), (vec!["drv_a"], vec![("drv_b".to_owned(), "pickup".to_owned())]));
+        assert_eq!(
+            (closed(&again), opened(&again)),
+            (vec!["drv_a"], vec![("drv_b".to_owned(), "pickup".to_owned())])
+        );
         assert_eq!(again.echo.unwrap().kind, TrackingKind::Assigned);
         let back = order.apply(
-            &wire::OrderEvent { previous_driver_id: "drv_b".to_owned(), ..event(4, "confirmed", "") },
-            0,
+            &wire::OrderEvent {
+                previous_driver_id: "drv_b".to_owned(),
+                ..event(4, "confirmed", "")
+            },
+            Origin::default(),
         );
         assert_eq!(closed(&back), ["drv_b"]);
     }
@@ -299,9 +319,9 @@ mod tests {
     #[test]
     fn a_changed_destination_is_a_new_leg() {
         let mut order = Order::default();
-        order.apply(&event(1, "picked_up", "drv_a"), 0);
+        order.apply(&event(1, "picked_up", "drv_a"), Origin::default());
         let changed = wire::OrderEvent { destination_lat: -1.99, ..event(2, "picked_up", "drv_a") };
-        let changed = order.apply(&changed, 0);
+        let changed = order.apply(&changed, Origin::default());
         assert_eq!(opened(&changed), [("drv_a".to_owned(), "delivery#2".to_owned())]);
         assert_eq!(changed.echo, None);
     }
@@ -309,15 +329,25 @@ mod tests {
     #[test]
     fn a_destination_changed_before_pickup_is_still_the_first_delivery_leg() {
         let mut order = Order::default();
-        order.apply(&event(1, "assigned", "drv_a"), 0);
+        order.apply(&event(1, "assigned", "drv_a"), Origin::default());
         let changed = wire::OrderEvent { destination_lat: -1.99, ..event(2, "assigned", "drv_a") };
-        assert_eq!(opened(&order.apply(&changed, 0)), [("drv_a".to_owned(), "pickup".to_owned())]);
-        let picked_up = wire::OrderEvent { destination_lat: -1.99, ..event(3, "picked_up", "drv_a") };
-        assert_eq!(opened(&order.apply(&picked_up, 0)), [("drv_a".to_owned(), "delivery".to_owned())]);
+        assert_eq!(
+            opened(&order.apply(&changed, Origin::default())),
+            [("drv_a".to_owned(), "pickup".to_owned())]
+        );
+        let picked_up =
+            wire::OrderEvent { destination_lat: -1.99, ..event(3, "picked_up", "drv_a") };
+        assert_eq!(
+            opened(&order.apply(&picked_up, Origin::default())),
+            [("drv_a".to_owned(), "delivery".to_owned())]
+        );
     }
 
     #[test]
     fn a_state_that_is_newer_than_we_are_is_passed_over() {
-        assert_eq!(Order::default().apply(&event(1, "teleported", "drv_a"), 0), Changes::default());
+        assert_eq!(
+            Order::default().apply(&event(1, "teleported", "drv_a"), Origin::default()),
+            Changes::default()
+        );
     }
 }

@@ -97,8 +97,10 @@ impl Seen {
     fn add_seq(&mut self, seq: u64, now: Micros) {
         let after = self.intervals.partition_point(|(first, _, _)| *first <= seq);
         let joins_before = after > 0 && self.intervals[after - 1].1.checked_add(1) == Some(seq);
-        let joins_after =
-            self.intervals.get(after).is_some_and(|(first, _, _)| seq.checked_add(1) == Some(*first));
+        let joins_after = self
+            .intervals
+            .get(after)
+            .is_some_and(|(first, _, _)| seq.checked_add(1) == Some(*first));
         match (joins_before, joins_after) {
             (true, true) => {
                 let (_, last, _) = self.intervals.remove(after);

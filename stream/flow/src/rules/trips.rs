@@ -77,8 +77,7 @@ pub fn step(trip: &mut Option<TripState>, driver: &str, step: &Step<'_>) -> Opti
 /// Ends the trip; `None` when it was too little to tell.
 pub fn close(trip: &mut Option<TripState>, driver: &str) -> Option<TripOut> {
     let state = trip.take()?;
-    let told =
-        state.fixes >= 2 && (!state.order.is_empty() || state.distance_m >= DRIVE_MIN_M);
+    let told = state.fixes >= 2 && (!state.order.is_empty() || state.distance_m >= DRIVE_MIN_M);
     told.then(|| state.into_trip(driver))
 }
 
@@ -128,7 +127,8 @@ impl TripState {
         let moved_m = self.last.distance_m(step.point);
         let mean_mps = if dt_s > 0.0 { moved_m / dt_s } else { 0.0 };
         // Over a long gap the speed at its end says nothing: what was covered does.
-        let moving = if dt_s > 30.0 { mean_mps >= MOVING_MPS } else { step.speed_mps >= MOVING_MPS };
+        let moving =
+            if dt_s > 30.0 { mean_mps >= MOVING_MPS } else { step.speed_mps >= MOVING_MPS };
         if moving {
             self.moving_s += dt_s;
             self.distance_m += moved_m;
@@ -210,7 +210,14 @@ mod tests {
     use super::*;
 
     fn at(at_s: i64, lon: f64, speed_mps: f64) -> Step<'static> {
-        Step { at: Micros::from_secs(at_s), point: Point { lat: -1.95, lon }, h3_r9: 1, speed_mps, order: "", leg: "" }
+        Step {
+            at: Micros::from_secs(at_s),
+            point: Point { lat: -1.95, lon },
+            h3_r9: 1,
+            speed_mps,
+            order: "",
+            leg: "",
+        }
     }
 
     #[test]
@@ -226,7 +233,10 @@ mod tests {
     fn a_drive_ends_after_twenty_minutes_of_standing_and_after_silence() {
         let mut trip = None;
         for second in 0..=100 {
-            assert_eq!(step(&mut trip, "drv_a", &at(second, 30.0 + second as f64 * 1e-4, 11.0)), None);
+            assert_eq!(
+                step(&mut trip, "drv_a", &at(second, 30.0 + second as f64 * 1e-4, 11.0)),
+                None
+            );
         }
         let mut ended = None;
         for minute in 0..30 {
@@ -245,7 +255,11 @@ mod tests {
     #[test]
     fn a_leg_of_an_order_is_a_trip_of_its_own() {
         let mut trip = None;
-        let leg = |at_s, leg| Step { order: "ord_abcd", leg, ..at(at_s, 30.0 + at_s as f64 * 1e-4, 11.0) };
+        let leg = |at_s, leg| Step {
+            order: "ord_abcd",
+            leg,
+            ..at(at_s, 30.0 + at_s as f64 * 1e-4, 11.0)
+        };
         step(&mut trip, "drv_a", &leg(0, "pickup"));
         step(&mut trip, "drv_a", &leg(10, "pickup"));
         let pickup = step(&mut trip, "drv_a", &leg(20, "delivery")).unwrap();

@@ -21,7 +21,7 @@ pub struct AlertsStage {
 }
 
 impl AlertsStage {
-    /// Applies one epoch: first what became of the orders, then what was seen.
+    /// Applies one epoch: what became of the orders and what was seen, as it came.
     pub fn run(
         &mut self,
         tick: &Tick,
@@ -32,17 +32,22 @@ impl AlertsStage {
     ) {
         self.sweep(tick);
         notes.sort_by_key(|note| note.origin);
-        for note in notes.drain(..) {
-            self.groups.entry(key_of(&note.order), Told::default).note(&note, tick.now);
-        }
+        let mut notes = notes.drain(..).peekable();
         // A driver's own order of telling is kept: the sort is stable and a driver is one sender.
         candidates.sort_by(|a, b| (a.origin, &a.driver).cmp(&(b.origin, &b.driver)));
         for candidate in candidates.drain(..) {
+            // A leg that opens is judged at once: its own note comes first.
+            while let Some(note) = notes.next_if(|note| note.origin <= candidate.origin) {
+                self.groups.entry(key_of(&note.order), Told::default).note(&note, tick.now);
+            }
             let told = self.groups.entry(key_of(&candidate.order), Told::default);
             let admitted = guarded(|| told.admits(&candidate, tick.now)).unwrap_or(false);
             if admitted && !silent {
                 outputs.push(encode::alert(&candidate, tick.now));
             }
+        }
+        for note in notes {
+            self.groups.entry(key_of(&note.order), Told::default).note(&note, tick.now);
         }
     }
 

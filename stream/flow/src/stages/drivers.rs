@@ -97,7 +97,7 @@ impl DriversStage {
             .collect();
     }
 
-    /// Applies one epoch: what is due first, then commands, then fixes.
+    /// Applies one epoch: what is due first, then commands and fixes as they came.
     pub fn run(
         &mut self,
         tick: &Tick,
@@ -109,12 +109,13 @@ impl DriversStage {
         self.sweep(tick);
         self.wake(tick, silent, out);
         commands.sort_by_key(|command| command.origin);
-        for command in commands.drain(..) {
-            self.command(&command, tick, silent, out);
-        }
+        let mut commands = commands.drain(..).peekable();
         // Runs of one partition come in order already, which the sort finds and merges.
         items.sort_by_key(|item| item.origin);
         for item in items.drain(..) {
+            while let Some(command) = commands.next_if(|command| command.origin <= item.origin) {
+                self.command(&command, tick, silent, out);
+            }
             if let Err(reason) = self.fix(&item, tick, silent, out)
                 && !silent
             {
@@ -122,6 +123,9 @@ impl DriversStage {
                 tracing::warn!(source, reason, "a fix was set aside");
                 out.outputs.push(encode::dead_letter(&source, &reason, &item.value, tick.now));
             }
+        }
+        for command in commands {
+            self.command(&command, tick, silent, out);
         }
     }
 

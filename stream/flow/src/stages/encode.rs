@@ -12,7 +12,7 @@ use prost::Message;
 use super::Output;
 use crate::rules::orders::Echo;
 use crate::rules::smooth::Outcome;
-use crate::rules::{Candidate, PositionOut, TripOut};
+use crate::rules::{Candidate, Origin, PositionOut, TripOut};
 
 /// A dead letter keeps this much of a body, bytes.
 const BODY_MAX: usize = 64 * 1024;
@@ -45,6 +45,7 @@ impl PositionWriter {
             value,
             event_id: id.into(),
             event_type: Bytes::from_static(b"position.updated"),
+            origin: Origin::default(),
             closes: false,
         }
     }
@@ -66,7 +67,8 @@ impl PositionWriter {
         message.measured_at_us = position.measured_at.0;
         message.received_at_us = position.received_at.0;
         let smoothed = &position.smoothed;
-        (message.lat, message.lon) = (round(smoothed.point.lat, 1e7), round(smoothed.point.lon, 1e7));
+        (message.lat, message.lon) =
+            (round(smoothed.point.lat, 1e7), round(smoothed.point.lon, 1e7));
         message.accuracy_m = round(smoothed.accuracy_m, 1e2);
         message.speed_mps = round(smoothed.speed_mps, 1e2);
         message.bearing_deg = round(smoothed.bearing_deg, 1e1);
@@ -99,30 +101,28 @@ pub fn alert(candidate: &Candidate, now: Micros) -> Output {
         cause.push(&at);
     }
     let point = candidate.point;
-    tracking(
-        wire::TrackingEvent {
-            envelope: Some(wire::Envelope::by_system(
-                event_id(&cause),
-                candidate.kind.as_str(),
-                candidate.at,
-                now,
-            )),
-            order_id: candidate.order.to_string(),
-            driver_id: candidate.driver.to_string(),
-            leg,
-            at_us: candidate.at.0,
-            lat: point.map_or(0.0, |point| round(point.lat, 1e7)),
-            lon: point.map_or(0.0, |point| round(point.lon, 1e7)),
-            h3_r9: candidate.h3_r9,
-            late: candidate.late,
-            ..Default::default()
-        },
-        false,
-    )
+    let event = wire::TrackingEvent {
+        envelope: Some(wire::Envelope::by_system(
+            event_id(&cause),
+            candidate.kind.as_str(),
+            candidate.at,
+            now,
+        )),
+        order_id: candidate.order.to_string(),
+        driver_id: candidate.driver.to_string(),
+        leg,
+        at_us: candidate.at.0,
+        lat: point.map_or(0.0, |point| round(point.lat, 1e7)),
+        lon: point.map_or(0.0, |point| round(point.lon, 1e7)),
+        h3_r9: candidate.h3_r9,
+        late: candidate.late,
+        ..Default::default()
+    };
+    Output { origin: candidate.origin, ..record(&event) }
 }
 
 /// The record by which watchers of an order hear of its state.
-pub fn echo(echo: &Echo, now: Micros) -> Output {
+pub fn echo(echo: &Echo, origin: Origin, now: Micros) -> Output {
     let version = echo.version.to_le_bytes();
     let mut cause: Vec<&[u8]> = vec![echo.kind.as_str().as_bytes(), echo.order.as_bytes(), b""];
     if echo.kind == TrackingKind::Assigned {
@@ -137,19 +137,17 @@ pub fn echo(echo: &Echo, now: Micros) -> Output {
     envelope.actor_id = echo.actor_id.to_string();
     envelope.reason = echo.reason.to_string();
     let closes = matches!(echo.kind, TrackingKind::Delivered | TrackingKind::Cancelled);
-    tracking(
-        wire::TrackingEvent {
-            envelope: Some(envelope),
-            order_id: echo.order.to_string(),
-            driver_id: echo.driver.to_string(),
-            at_us: echo.at.0,
-            lat: echo.point.map_or(0.0, |point| point.lat),
-            lon: echo.point.map_or(0.0, |point| point.lon),
-            h3_r9: echo.point.map_or(0, cell::cell_r9),
-            ..Default::default()
-        },
-        closes,
-    )
+    let event = wire::TrackingEvent {
+        envelope: Some(envelope),
+        order_id: echo.order.to_string(),
+        driver_id: echo.driver.to_string(),
+        at_us: echo.at.0,
+        lat: echo.point.map_or(0.0, |point| point.lat),
+        lon: echo.point.map_or(0.0, |point| point.lon),
+        h3_r9: echo.point.map_or(0, cell::cell_r9),
+        ..Default::default()
+    };
+    Output { origin, closes, ..record(&event) }
 }
 
 /// The record of a drive that ended.
@@ -184,10 +182,6 @@ pub fn dead_letter(source: &str, reason: &str, body: &Bytes, now: Micros) -> Out
     })
 }
 
-fn tracking(event: wire::TrackingEvent, closes: bool) -> Output {
-    Output { closes, ..record(&event) }
-}
-
 fn record<E: Event>(event: &E) -> Output {
     let envelope = event.envelope().cloned().unwrap_or_default();
     Output {
@@ -196,12 +190,17 @@ fn record<E: Event>(event: &E) -> Output {
         value: event.encode_to_vec().into(),
         event_id: envelope.event_id.into(),
         event_type: envelope.event_type.into(),
+        origin: Origin::default(),
         closes: false,
     }
 }
 
 fn index_of(topic: Topic) -> u8 {
-    Topic::ALL.iter().position(|other| *other == topic).and_then(|i| u8::try_from(i).ok()).unwrap_or(u8::MAX)
+    Topic::ALL
+        .iter()
+        .position(|other| *other == topic)
+        .and_then(|i| u8::try_from(i).ok())
+        .unwrap_or(u8::MAX)
 }
 
 fn set(text: &mut String, to: &str) {

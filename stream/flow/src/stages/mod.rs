@@ -16,17 +16,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use inzira_event_log::Record;
-use inzira_schemas::Topic;
+use inzira_schemas::{Micros, Topic};
 use serde::{Deserialize, Serialize};
 
-use crate::rules::{Key, Origin, key_of, origin};
+use crate::rules::{Key, Origin, key_of};
 
 /// A record on its way to the worker of its key, still undecoded.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Item {
     /// The key of its driver or order.
     pub key: Key,
-    /// Class, partition and offset.
+    /// When the log took it, and where it lies.
     pub origin: Origin,
     /// Protobuf.
     pub value: Bytes,
@@ -50,19 +50,20 @@ impl Item {
             Ok(text) => key_of(text),
             Err(_) => 0,
         };
-        Some(Self { key, origin: origin(class, record.partition, record.offset), value: record.value })
+        let arrived = Micros(record.appended_at_us);
+        let origin = Origin::new(arrived, class, record.partition, record.offset);
+        Some(Self { key, origin, value: record.value })
     }
 
     /// Its class.
     pub const fn class(&self) -> u8 {
-        (self.origin >> 60) as u8
+        self.origin.class()
     }
 
     /// `gps.fixes/3@1042`.
     pub fn source(&self) -> String {
         let topic = INPUTS[usize::from(self.class()).min(INPUTS.len() - 1)];
-        let (partition, offset) = ((self.origin >> 48) & 0xfff, self.origin & 0xffff_ffff_ffff);
-        format!("{topic}/{partition}@{offset}")
+        format!("{topic}/{}@{}", self.origin.partition(), self.origin.offset())
     }
 }
 
@@ -84,6 +85,8 @@ pub struct Output {
     pub event_id: Bytes,
     /// For the header.
     pub event_type: Bytes,
+    /// What caused it: an order's events are told in the order of their causes.
+    pub origin: Origin,
     /// After the commit the live bus may forget the order that is the key.
     pub closes: bool,
 }

@@ -53,7 +53,7 @@ impl OrdersStage {
                     out.commands.extend(changes.commands);
                     out.notes.extend(changes.note);
                     if let Some(echo) = changes.echo.filter(|_| !silent) {
-                        out.outputs.push(encode::echo(&echo, tick.now));
+                        out.outputs.push(encode::echo(&echo, item.origin, tick.now));
                     }
                 }
                 Err(reason) if !silent => {

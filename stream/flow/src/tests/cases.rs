@@ -34,7 +34,8 @@ fn the_customer_hears_of_the_pickup_and_the_buyer_of_the_delivery() {
     }
     hand.order(&order(3, "delivered", A, at_s + 100));
     assert_eq!(hand.alerts(), ["ARRIVING", "ARRIVED", "ARRIVING", "ARRIVED"]);
-    let legs: Vec<String> = hand.events().into_iter().map(|event| event.leg).filter(|leg| !leg.is_empty()).collect();
+    let legs: Vec<String> =
+        hand.events().into_iter().map(|event| event.leg).filter(|leg| !leg.is_empty()).collect();
     assert_eq!(legs, ["pickup", "pickup", "delivery", "delivery"]);
     let trips: Vec<wire::Trip> = hand.of(Topic::Trips);
     assert_eq!(trips.len(), 2, "one trip a leg");
@@ -55,14 +56,21 @@ fn a_reassigned_order_does_not_fire_twice() {
     let mut hand = Hand::default();
     hand.order(&order(1, "picked_up", A, 0));
     let at_s = drive(&mut hand, A, 5, 1_000, 200);
-    hand.order(&wire::OrderEvent { previous_driver_id: A.to_owned(), ..order(2, "picked_up", B, at_s + 5) });
+    hand.order(&wire::OrderEvent {
+        previous_driver_id: A.to_owned(),
+        ..order(2, "picked_up", B, at_s + 5)
+    });
     drive(&mut hand, B, at_s + 10, 1_000, 100);
     assert_eq!(hand.alerts(), ["ARRIVING"]);
     let of_b: Vec<wire::Position> = hand.of(Topic::Positions);
     assert!(of_b.iter().filter(|p| p.driver_id == B).all(|p| p.order_id == "ord_test0001"));
     hand.fix(&fix(A, at_s + 200, north(150.0)));
     let last: wire::Position = hand.of(Topic::Positions).pop().unwrap();
-    assert_eq!((last.driver_id.as_str(), last.order_id.as_str()), (A, ""), "it has left the driver before");
+    assert_eq!(
+        (last.driver_id.as_str(), last.order_id.as_str()),
+        (A, ""),
+        "it has left the driver before"
+    );
 }
 
 #[test]
@@ -99,8 +107,11 @@ fn one_wild_fix_inside_fires_nothing() {
     hand.fix(&fix(A, at_s + 5, TARGET));
     drive(&mut hand, A, at_s + 10, 3_000, 2_000);
     assert_eq!(hand.alerts(), Vec::<String>::new());
-    let flagged: Vec<wire::Position> =
-        hand.of::<wire::Position>(Topic::Positions).into_iter().filter(|p| !p.flags.is_empty()).collect();
+    let flagged: Vec<wire::Position> = hand
+        .of::<wire::Position>(Topic::Positions)
+        .into_iter()
+        .filter(|p| !p.flags.is_empty())
+        .collect();
     assert_eq!(flagged.len(), 1);
     assert_eq!(flagged[0].flags, ["implausible_jump"]);
 }
@@ -137,19 +148,28 @@ fn a_six_hour_backlog_corrects_the_record_of_a_delivered_order_without_an_alert(
     let mut hand = Hand::default();
     hand.order(&order(1, "picked_up", A, 0));
     hand.order(&order(2, "delivered", A, 600));
-    let backlog: Vec<wire::Fix> =
-        (0..100_i64).map(|step| late(fix(A, 5 + step * 5, north(4_500.0 - 45.0 * step as f64)), 21_600)).collect();
+    let backlog: Vec<wire::Fix> = (0..100_i64)
+        .map(|step| late(fix(A, 5 + step * 5, north(4_500.0 - 45.0 * step as f64)), 21_600))
+        .collect();
     for fix in &backlog {
         hand.fix(fix);
     }
     assert_eq!(hand.alerts(), ["ARRIVED_BACKFILL"]);
     let positions: Vec<wire::Position> = hand.of(Topic::Positions);
     assert_eq!(positions.len(), 100);
-    assert!(positions.iter().all(|p| p.source == "late" && p.order_id == "ord_test0001" && p.eta_s.is_none()));
+    assert!(
+        positions
+            .iter()
+            .all(|p| p.source == "late" && p.order_id == "ord_test0001" && p.eta_s.is_none())
+    );
     for fix in &backlog {
         hand.fix(fix);
     }
-    assert_eq!(hand.of::<wire::Position>(Topic::Positions).len(), 100, "a batch sent twice counts once");
+    assert_eq!(
+        hand.of::<wire::Position>(Topic::Positions).len(),
+        100,
+        "a batch sent twice counts once"
+    );
 }
 
 #[test]
@@ -190,7 +210,10 @@ fn a_changed_destination_is_a_new_leg_and_fires_again() {
     let mut hand = Hand::default();
     hand.order(&order(1, "picked_up", A, 0));
     let at_s = drive(&mut hand, A, 5, 1_000, 300);
-    let moved = wire::OrderEvent { destination_lat: north(-3_000.0).lat, ..order(2, "picked_up", A, at_s + 1) };
+    let moved = wire::OrderEvent {
+        destination_lat: north(-3_000.0).lat,
+        ..order(2, "picked_up", A, at_s + 1)
+    };
     hand.order(&moved);
     drive(&mut hand, A, at_s + 5, 300, -3_000);
     let told: Vec<(String, String)> = hand
@@ -200,7 +223,13 @@ fn a_changed_destination_is_a_new_leg_and_fires_again() {
         .map(|event| (event.envelope.unwrap().event_type, event.leg))
         .filter(|(kind, _)| kind == "ARRIVING")
         .collect();
-    assert_eq!(told, [("ARRIVING".to_owned(), "delivery".to_owned()), ("ARRIVING".to_owned(), "delivery#2".to_owned())]);
+    assert_eq!(
+        told,
+        [
+            ("ARRIVING".to_owned(), "delivery".to_owned()),
+            ("ARRIVING".to_owned(), "delivery#2".to_owned())
+        ]
+    );
 }
 
 #[test]
@@ -265,6 +294,10 @@ fn bytes_that_are_no_fix_go_to_the_dead_letters_and_the_rest_goes_on() {
     hand.fix(&fix(A, 3, TARGET));
     let dead: Vec<wire::DeadLetter> = hand.of(Topic::DeadLetter);
     assert_eq!(dead.len(), 2);
-    assert!(dead[0].source.starts_with("gps.fixes/") && dead[0].source.ends_with("@1"), "{}", dead[0].source);
+    assert!(
+        dead[0].source.starts_with("gps.fixes/") && dead[0].source.ends_with("@1"),
+        "{}",
+        dead[0].source
+    );
     assert_eq!(hand.of::<wire::Position>(Topic::Positions).len(), 1);
 }

@@ -25,8 +25,13 @@ struct House {
 
 impl House {
     fn new() -> Self {
-        let clock = Arc::new(HandClock::at(START.plus_secs(2_000)));
-        Self { log: MemoryLog::new(clock.clone()), bus: Arc::default(), store: memory_store(), clock }
+        let clock = Arc::new(HandClock::at(START.plus_secs(400)));
+        Self {
+            log: MemoryLog::new(clock.clone()),
+            bus: Arc::default(),
+            store: memory_store(),
+            clock,
+        }
     }
 
     async fn start(&self, workers: usize, snapshot_ms: u64) -> (FlowHandle, CancellationToken) {
@@ -37,10 +42,16 @@ impl House {
             ..FlowConfig::default()
         };
         let clock: Arc<dyn Clock> = self.clock.clone();
-        let handle =
-            start(config, self.log.clone(), self.bus.clone(), self.store.clone(), clock, stop.clone())
-                .await
-                .unwrap();
+        let handle = start(
+            config,
+            self.log.clone(),
+            self.bus.clone(),
+            self.store.clone(),
+            clock,
+            stop.clone(),
+        )
+        .await
+        .unwrap();
         (handle, stop)
     }
 
@@ -72,7 +83,8 @@ impl House {
         let outputs = [Topic::Positions, Topic::TrackingEvents, Topic::Trips, Topic::DeadLetter];
         let mut committed: Vec<Told> =
             outputs.into_iter().flat_map(|topic| self.log.all(topic)).map(told).collect();
-        let inputs: Vec<Record> = INPUTS.into_iter().flat_map(|topic| self.log.all(topic)).collect();
+        let inputs: Vec<Record> =
+            INPUTS.into_iter().flat_map(|topic| self.log.all(topic)).collect();
         let mut oracle = Oracle::default();
         let mut cuts: BTreeMap<(u8, u32), u64> = BTreeMap::new();
         let mut expected = Vec::new();
@@ -128,30 +140,43 @@ fn fleet() -> Vec<Vec<NewRecord>> {
     let mut batches = Vec::new();
     let driver = |n: i64| format!("drv_fleet{n:04}");
     let order = |n: i64| format!("ord_fleet{n:04}");
-    batches.push((0..DRIVERS).map(|n| NewRecord::of(&order_of(&order(n), 1, "assigned", &driver(n), 0))).collect());
+    batches.push(
+        (0..DRIVERS)
+            .map(|n| NewRecord::of(&order_of(&order(n), 1, "assigned", &driver(n), 0)))
+            .collect(),
+    );
     for step in 0..STEPS {
         let mut batch = Vec::new();
         for n in 0..DRIVERS {
             let taken = step * 5 + if step % 7 == 3 { -7 } else { 0 };
             let place = north(3_000.0 - 55.0 * step as f64 + 11.0 * n as f64);
-            let one = wire::Fix { seq: (n % 2 == 0).then_some(step as u64), ..fix(&driver(n), taken, place) };
+            let one = wire::Fix {
+                seq: (n % 2 == 0).then_some(step as u64),
+                ..fix(&driver(n), taken, place)
+            };
             batch.push(NewRecord::of(&one));
             if (step + n) % 5 == 0 {
                 batch.push(NewRecord::of(&one));
             }
             if n % 6 == 0 {
-                let old = late(fix(&driver(n), step * 5 - 9_000, north(20_000.0 - 40.0 * step as f64)), 9_100);
+                let old = late(
+                    fix(&driver(n), step * 5 - 9_000, north(20_000.0 - 40.0 * step as f64)),
+                    9_100,
+                );
                 batch.push(NewRecord::on(Topic::GpsBacklog, &old));
             }
             if step == 20 {
                 batch.push(NewRecord::of(&order_of(&order(n), 2, "picked_up", &driver(n), 100)));
             }
-            if step == 50 && n % 3 == 0 {
+            if step == 57 && n % 3 == 0 {
                 batch.push(NewRecord::of(&order_of(&order(n), 3, "delivered", &driver(n), 255)));
             }
         }
         if step == 30 {
-            batch.push(NewRecord { value: vec![0xff; 8].into(), ..NewRecord::of(&fix(&driver(0), 1, north(0.0))) });
+            batch.push(NewRecord {
+                value: vec![0xff; 8].into(),
+                ..NewRecord::of(&fix(&driver(0), 1, north(0.0)))
+            });
         }
         batches.push(batch);
     }
@@ -171,10 +196,18 @@ fn assert_whole(house: &House) {
     assert!(committed == expected, "the same number of records, but not the same");
     for topic in [Topic::Positions, Topic::TrackingEvents, Topic::Trips] {
         let ids = house.event_ids(topic);
-        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{topic} holds an event twice");
+        assert_eq!(
+            ids.iter().collect::<BTreeSet<_>>().len(),
+            ids.len(),
+            "{topic} holds an event twice"
+        );
     }
     let positions = (DRIVERS * STEPS + DRIVERS / 6 * STEPS) as usize;
-    assert_eq!(counts(&committed)[&Topic::Positions], positions, "one position for each distinct fix");
+    assert_eq!(
+        counts(&committed)[&Topic::Positions],
+        positions,
+        "one position for each distinct fix"
+    );
     assert_eq!(counts(&committed)[&Topic::DeadLetter], 1);
     let mut arriving: BTreeMap<(Vec<u8>, String), usize> = BTreeMap::new();
     for record in house.log.all(Topic::TrackingEvents) {
@@ -274,7 +307,10 @@ async fn the_older_of_two_flows_stops() {
         house.log.append_now(batch);
     }
     house.wait_until_done(&newer).await;
-    assert!(matches!(older.join().await, Err(FlowError::Log(inzira_event_log::LogError::Fenced(_)))));
+    assert!(matches!(
+        older.join().await,
+        Err(FlowError::Log(inzira_event_log::LogError::Fenced(_)))
+    ));
     stop.cancel();
     newer.join().await.unwrap();
     assert_whole(&house);
@@ -313,11 +349,22 @@ async fn a_restart_begins_at_a_snapshot_and_replays_in_silence() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_live_bus_shows_the_newest_position_of_an_open_order() {
     let house = House::new();
+    house.clock.advance_secs(1_600);
     let (handle, stop) = house.start(2, 1_000).await;
     let driver = "drv_shown001";
-    house.log.append_now(vec![NewRecord::of(&order_of("ord_shown001", 1, "picked_up", driver, 1_900))]);
+    house.log.append_now(vec![NewRecord::of(&order_of(
+        "ord_shown001",
+        1,
+        "picked_up",
+        driver,
+        1_900,
+    ))]);
     for step in 0..10_i64 {
-        house.log.append_now(vec![NewRecord::of(&fix(driver, 1_950 + step * 5, north(2_000.0 - 50.0 * step as f64)))]);
+        house.log.append_now(vec![NewRecord::of(&fix(
+            driver,
+            1_950 + step * 5,
+            north(2_000.0 - 50.0 * step as f64),
+        ))]);
     }
     house.wait_until_done(&handle).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -326,7 +373,13 @@ async fn the_live_bus_shows_the_newest_position_of_an_open_order() {
     assert_eq!(shown.measured_at, START.plus_secs(1_995));
     assert_eq!(shown.version, shown.measured_at.0 as u64);
     assert!(shown.eta_s.is_some() && shown.distance_m.unwrap() < 2_200.0);
-    house.log.append_now(vec![NewRecord::of(&order_of("ord_shown001", 2, "delivered", driver, 2_000))]);
+    house.log.append_now(vec![NewRecord::of(&order_of(
+        "ord_shown001",
+        2,
+        "delivered",
+        driver,
+        2_000,
+    ))]);
     house.wait_until_done(&handle).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(*house.bus.closed.lock().unwrap(), [order]);

@@ -137,7 +137,9 @@ impl Hand {
         self.events()
             .into_iter()
             .map(|event| event.envelope.unwrap().event_type)
-            .filter(|kind| !["ASSIGNED", "PICKED_UP", "DELIVERED", "CANCELLED"].contains(&kind.as_str()))
+            .filter(|kind| {
+                !["ASSIGNED", "PICKED_UP", "DELIVERED", "CANCELLED"].contains(&kind.as_str())
+            })
             .collect()
     }
 

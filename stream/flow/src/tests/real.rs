@@ -18,7 +18,14 @@ fn ride() -> Option<Vec<(i64, Point)>> {
     let mut begin = None;
     for part in text.split("<trkpt ").skip(1) {
         let number = |name: &str| -> f64 {
-            part.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
+            part.split(&format!("{name}=\""))
+                .nth(1)
+                .unwrap()
+                .split('"')
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap()
         };
         let time = part.split("<time>").nth(1).unwrap().split('<').next().unwrap();
         let at = Micros::parse_rfc3339(time).unwrap();
@@ -58,7 +65,10 @@ fn the_bus_arrives_once_wherever_somebody_waits() {
         let first_inside =
             ride.iter().find(|(_, point)| point.distance_m(target) <= 400.0).unwrap().0;
         let told_s = Micros(arriving[0].at_us).seconds_since(START) as i64;
-        assert!((told_s - first_inside).abs() <= 20, "told at {told_s}, inside from {first_inside}");
+        assert!(
+            (told_s - first_inside).abs() <= 20,
+            "told at {told_s}, inside from {first_inside}"
+        );
     }
 }
 

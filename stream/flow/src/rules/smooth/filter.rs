@@ -67,7 +67,10 @@ impl Transition {
         Self {
             a,
             b: DECAY_S * rest,
-            q_xx: NOISE_Q * DECAY_S * DECAY_S * (dt_s - 2.0 * DECAY_S * rest + DECAY_S / 2.0 * square),
+            q_xx: NOISE_Q
+                * DECAY_S
+                * DECAY_S
+                * (dt_s - 2.0 * DECAY_S * rest + DECAY_S / 2.0 * square),
             q_xv: NOISE_Q * DECAY_S * DECAY_S / 2.0 * rest * rest,
             q_vv: NOISE_Q * DECAY_S / 2.0 * square,
         }
@@ -156,12 +159,9 @@ pub fn step_back(
     let (i_xx, i_xv, i_vv) = (predicted.p_vv / det, -predicted.p_xv / det, predicted.p_xx / det);
     let (c_xx, c_xv) = (m_xx * i_xx + m_xv * i_xv, m_xx * i_xv + m_xv * i_vv);
     let (c_vx, c_vv) = (m_vx * i_xx + m_vv * i_xv, m_vx * i_xv + m_vv * i_vv);
-    let (d_e, d_n) =
-        (smoothed.east_m - predicted.east_m, smoothed.north_m - predicted.north_m);
-    let (d_ve, d_vn) = (
-        smoothed.v_east_mps - predicted.v_east_mps,
-        smoothed.v_north_mps - predicted.v_north_mps,
-    );
+    let (d_e, d_n) = (smoothed.east_m - predicted.east_m, smoothed.north_m - predicted.north_m);
+    let (d_ve, d_vn) =
+        (smoothed.v_east_mps - predicted.v_east_mps, smoothed.v_north_mps - predicted.v_north_mps);
     let (d_xx, d_xv, d_vv) = (
         smoothed.p_xx - predicted.p_xx,
         smoothed.p_xv - predicted.p_xv,
@@ -172,9 +172,15 @@ pub fn step_back(
         north_m: filtered.north_m + c_xx * d_n + c_xv * d_vn,
         v_east_mps: filtered.v_east_mps + c_vx * d_e + c_vv * d_ve,
         v_north_mps: filtered.v_north_mps + c_vx * d_n + c_vv * d_vn,
-        p_xx: filtered.p_xx + c_xx * (c_xx * d_xx + c_xv * d_xv) + c_xv * (c_xx * d_xv + c_xv * d_vv),
-        p_xv: filtered.p_xv + c_xx * (c_vx * d_xx + c_vv * d_xv) + c_xv * (c_vx * d_xv + c_vv * d_vv),
-        p_vv: filtered.p_vv + c_vx * (c_vx * d_xx + c_vv * d_xv) + c_vv * (c_vx * d_xv + c_vv * d_vv),
+        p_xx: filtered.p_xx
+            + c_xx * (c_xx * d_xx + c_xv * d_xv)
+            + c_xv * (c_xx * d_xv + c_xv * d_vv),
+        p_xv: filtered.p_xv
+            + c_xx * (c_vx * d_xx + c_vv * d_xv)
+            + c_xv * (c_vx * d_xv + c_vv * d_vv),
+        p_vv: filtered.p_vv
+            + c_vx * (c_vx * d_xx + c_vv * d_xv)
+            + c_vv * (c_vx * d_xv + c_vv * d_vv),
     }
 }
 
@@ -185,18 +191,31 @@ mod tests {
     #[test]
     fn the_series_meets_the_closed_form() {
         let (short, long) = (Transition::over(0.0399), Transition::over(0.0401));
-        for (x, y) in [(short.a, long.a), (short.b, long.b), (short.q_xx, long.q_xx), (short.q_vv, long.q_vv)] {
+        for (x, y) in
+            [(short.a, long.a), (short.b, long.b), (short.q_xx, long.q_xx), (short.q_vv, long.q_vv)]
+        {
             assert!((x - y).abs() / y.abs() < 0.02, "{x} {y}");
         }
     }
 
     #[test]
     fn two_half_steps_are_one_step() {
-        let state = Kinematics { v_east_mps: 12.0, p_xx: 9.0, p_xv: 1.0, p_vv: 4.0, ..Kinematics::default() };
+        let state = Kinematics {
+            v_east_mps: 12.0,
+            p_xx: 9.0,
+            p_xv: 1.0,
+            p_vv: 4.0,
+            ..Kinematics::default()
+        };
         let once = state.predicted(&Transition::over(10.0));
         let half = Transition::over(5.0);
         let twice = state.predicted(&half).predicted(&half);
-        for (x, y) in [(once.east_m, twice.east_m), (once.p_xx, twice.p_xx), (once.p_xv, twice.p_xv), (once.p_vv, twice.p_vv)] {
+        for (x, y) in [
+            (once.east_m, twice.east_m),
+            (once.p_xx, twice.p_xx),
+            (once.p_xv, twice.p_xv),
+            (once.p_vv, twice.p_vv),
+        ] {
             assert!((x - y).abs() < 1e-9 * y.abs().max(1.0), "{x} {y}");
         }
     }

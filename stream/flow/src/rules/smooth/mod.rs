@@ -11,9 +11,9 @@
 
 mod filter;
 mod still;
-mod track;
 #[cfg(test)]
 mod tests;
+mod track;
 
 use inzira_schemas::geo::EARTH_RADIUS_M;
 use inzira_schemas::{Micros, Point};
@@ -50,8 +50,10 @@ const DISORDER_S: f64 = 10.0;
 const DISORDER_FIXES: usize = 32;
 /// Velocity sigma of a start without a reported speed, m/s.
 const START_V_SIGMA_MPS: f64 = 8.0;
-/// Sigma of a reported speed and course, m/s.
-const REPORTED_V_SIGMA_MPS: f64 = 0.7;
+/// Sigma of a reported speed and course: this much, m/s, and a share of the speed, since phones
+/// tell it a few tenths of a second late.
+const REPORTED_V_SIGMA_MPS: f64 = 0.5;
+const REPORTED_V_SIGMA_SHARE: f64 = 0.1;
 
 /// A fix as the filter wants it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -304,7 +306,8 @@ fn reported_velocity(fix: &RawFix) -> Option<(f64, f64, f64)> {
         return fine.then_some((0.0, 0.0, 0.3));
     }
     let course = fix.bearing_deg.filter(|course| course.is_finite())?.to_radians();
-    (speed > 1.0).then(|| (speed * course.sin(), speed * course.cos(), REPORTED_V_SIGMA_MPS))
+    let sigma_mps = REPORTED_V_SIGMA_MPS + REPORTED_V_SIGMA_SHARE * speed;
+    (speed > 1.0).then(|| (speed * course.sin(), speed * course.cos(), sigma_mps))
 }
 
 /// Begins at the fix. `carried` is the velocity known from elsewhere.
@@ -338,8 +341,11 @@ fn start(
         },
         learned_sigma_m,
     };
-    let outcome =
-        if carried.is_some_and(|(core, _)| core.reject.is_some()) { Outcome::Restarted } else { Outcome::Started };
+    let outcome = if carried.is_some_and(|(core, _)| core.reject.is_some()) {
+        Outcome::Restarted
+    } else {
+        Outcome::Started
+    };
     (core, tell(anchor, &state, fix, sigma, outcome), None)
 }
 
@@ -388,7 +394,13 @@ fn advance(anchor: Anchor, core: Core, fix: &RawFix) -> (Core, Smoothed, Option<
     };
     let mut smoothed = tell(anchor, &state, fix, sigma, Outcome::Accepted);
     if let Some((mean_east_m, mean_north_m)) = hold {
-        let stand = Kinematics { east_m: mean_east_m, north_m: mean_north_m, v_east_mps: 0.0, v_north_mps: 0.0, ..state };
+        let stand = Kinematics {
+            east_m: mean_east_m,
+            north_m: mean_north_m,
+            v_east_mps: 0.0,
+            v_north_mps: 0.0,
+            ..state
+        };
         smoothed = tell(anchor, &stand, fix, sigma, Outcome::Accepted);
         smoothed.held = true;
     }
@@ -427,7 +439,8 @@ fn reject(
         if dt_s > 0.0 && dt_s <= SEGMENT_GAP_S && apart_m <= agree_m {
             in_a_row = before.in_a_row + 1;
             if dt_s >= 1.0 {
-                velocity = Some(((east_m - before.east_m) / dt_s, (north_m - before.north_m) / dt_s));
+                velocity =
+                    Some(((east_m - before.east_m) / dt_s, (north_m - before.north_m) / dt_s));
             }
         }
     }
@@ -443,9 +456,17 @@ fn reject(
 }
 
 /// The position told for a fix that was taken in: never far from an honest fix.
-fn tell(anchor: Anchor, state: &Kinematics, fix: &RawFix, sigma: f64, outcome: Outcome) -> Smoothed {
-    let raw_accuracy_m =
-        fix.accuracy_m.unwrap_or(sigma * RADIUS_TO_SIGMA).max(SIGMA_FLOOR_M * RADIUS_TO_SIGMA / 2.0);
+fn tell(
+    anchor: Anchor,
+    state: &Kinematics,
+    fix: &RawFix,
+    sigma: f64,
+    outcome: Outcome,
+) -> Smoothed {
+    let raw_accuracy_m = fix
+        .accuracy_m
+        .unwrap_or(sigma * RADIUS_TO_SIGMA)
+        .max(SIGMA_FLOOR_M * RADIUS_TO_SIGMA / 2.0);
     let (east_m, north_m) = anchor.to_plane(fix.lat, fix.lon);
     let (mut to_east, mut to_north) = (state.east_m, state.north_m);
     let off_m = (to_east - east_m).hypot(to_north - north_m);

@@ -11,8 +11,10 @@ use super::filter::Kinematics;
 
 /// A stand must last this long before it is held, seconds.
 const HOLD_AFTER_S: f64 = 120.0;
-/// Slower than this is standing, metres a second.
+/// A reported speed below this is standing, metres a second.
 const STILL_MPS: f64 = 1.0;
+/// Without one the filter's own speed is noisy: the radius decides, this only lets go sooner.
+const STILL_FILTERED_MPS: f64 = 3.0;
 /// The mean follows at least this much of each new fix, so that it never freezes.
 const MEAN_OF: u16 = 50;
 
@@ -39,7 +41,8 @@ impl Still {
         reported_mps: Option<f64>,
         radius_m: f64,
     ) -> (Self, Option<(f64, f64)>) {
-        let slow = state.speed_mps() < STILL_MPS && reported_mps.is_none_or(|v| v < STILL_MPS);
+        let slow =
+            reported_mps.map_or(state.speed_mps() < STILL_FILTERED_MPS, |speed| speed < STILL_MPS);
         let apart_m = (state.east_m - self.east_m).hypot(state.north_m - self.north_m);
         if !slow || self.fixes == 0 || apart_m > radius_m {
             return (Self::begin(at, state.east_m, state.north_m), None);

@@ -93,8 +93,7 @@ fn fill_between(passes: &mut [Pass], (from, state): (usize, &Kinematics), later:
         if pass.smoothed.outcome == Outcome::TooOld {
             continue;
         }
-        let there =
-            state.predicted(&Transition::over(pass.fix.measured_at.seconds_since(began)));
+        let there = state.predicted(&Transition::over(pass.fix.measured_at.seconds_since(began)));
         pass.smoothed.point = pass.anchor.to_point(there.east_m, there.north_m);
         pass.smoothed.speed_mps = there.speed_mps();
         pass.smoothed.bearing_deg = there.bearing_deg();
