@@ -112,9 +112,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let json = "application/json";
     let cases: [(&str, &str, usize, Vec<Bytes>); 4] = [
         ("json_single", json, 1, (0..50_000).map(|n| json_fix(n).into()).collect()),
-        ("json_array_500", json, 500, (200..600).map(|n| format!("[{}]", joined(n, ",")).into()).collect()),
+        (
+            "json_array_500",
+            json,
+            500,
+            (200..600).map(|n| format!("[{}]", joined(n, ",")).into()).collect(),
+        ),
         ("json_lines_500", json, 500, (600..1_000).map(|n| joined(n, "\n").into()).collect()),
-        ("protobuf_500", "application/x-protobuf", 500, (1_000..1_400).map(|n| list(n).encode_to_vec().into()).collect()),
+        (
+            "protobuf_500",
+            "application/x-protobuf",
+            500,
+            (1_000..1_400).map(|n| list(n).encode_to_vec().into()).collect(),
+        ),
     ];
     for (name, content_type, fixes, bodies) in cases {
         let requests = bodies.len();

@@ -1,4 +1,5 @@
 //! The same routes on the real log of one machine: what was answered is what can be read back.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -56,9 +57,14 @@ async fn every_answered_fix_is_in_the_embedded_log_once() {
     let heads = log.heads(Topic::GpsFixes).await.unwrap();
     let from: Vec<Position> = heads
         .iter()
-        .map(|head| Position { topic: Topic::GpsFixes, partition: head.partition, offset: head.start })
+        .map(|head| Position {
+            topic: Topic::GpsFixes,
+            partition: head.partition,
+            offset: head.start,
+        })
         .collect();
-    let fixes = tokio::task::spawn_blocking(move || read_all(log.as_ref(), &from, 200)).await.unwrap();
+    let fixes =
+        tokio::task::spawn_blocking(move || read_all(log.as_ref(), &from, 200)).await.unwrap();
     assert_eq!(fixes.len(), 200);
     assert_eq!(fixes.iter().map(|fix| fix.measured_at_us).collect::<HashSet<_>>(), sent);
 }

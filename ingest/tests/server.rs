@@ -1,4 +1,5 @@
 //! The server against slow, silent and too many peers.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -88,7 +89,10 @@ async fn a_phone_may_rest_between_requests_but_not_within_one() {
 
 #[tokio::test]
 async fn a_body_that_drips_in_is_answered_408_on_every_route() {
-    let other = Router::new().route("/other", post(|body: axum::Json<serde_json::Value>| async move { body.0.to_string() }));
+    let other = Router::new().route(
+        "/other",
+        post(|body: axum::Json<serde_json::Value>| async move { body.0.to_string() }),
+    );
     let running = run(House::new().router.merge(other), quick()).await;
     for path in ["/api/v1/tracking/location", "/other"] {
         let mut stream = TcpStream::connect(running.address).await.unwrap();
@@ -177,8 +181,10 @@ async fn a_stop_lets_requests_in_flight_finish_and_closes_the_idle() {
 
 #[tokio::test]
 async fn what_is_not_done_at_the_deadline_is_cut_off_and_counted() {
-    let stuck = Router::new().route("/stuck", get(|| async { std::future::pending::<String>().await }));
-    let running = run(stuck, ServeLimits { drain_max: Duration::from_millis(200), ..quick() }).await;
+    let stuck =
+        Router::new().route("/stuck", get(|| async { std::future::pending::<String>().await }));
+    let running =
+        run(stuck, ServeLimits { drain_max: Duration::from_millis(200), ..quick() }).await;
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     stream.write_all(b"GET /stuck HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;

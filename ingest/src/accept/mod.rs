@@ -128,9 +128,7 @@ fn time_of(
 ) -> Result<(Option<Micros>, Micros, TimeSource), Reason> {
     let received_at = timing.received_at;
     match time {
-        DeviceTime::Absent if timing.stamps_arrival => {
-            Ok((None, received_at, TimeSource::Arrival))
-        }
+        DeviceTime::Absent if timing.stamps_arrival => Ok((None, received_at, TimeSource::Arrival)),
         DeviceTime::Absent => Err(Reason::NoTime),
         DeviceTime::Unreadable => Err(Reason::BadTime),
         DeviceTime::At(at) if at.0.saturating_sub(received_at.0) > FUTURE_MAX_US => {

@@ -89,12 +89,8 @@ pub fn set_aside_record(
     let device_id = arrival.device.device_id.as_str();
     let id = event_id(&[b"deadletter", device_id.as_bytes(), reason.as_str().as_bytes(), body]);
     let kept = &body[..body.len().min(bytes_max)];
-    let mut envelope = wire::Envelope::by_system(
-        id,
-        "fix.set_aside",
-        arrival.received_at,
-        arrival.received_at,
-    );
+    let mut envelope =
+        wire::Envelope::by_system(id, "fix.set_aside", arrival.received_at, arrival.received_at);
     envelope.traceparent = arrival.traceparent.to_owned();
     NewRecord::of(&wire::DeadLetter {
         envelope: Some(envelope),

@@ -1,4 +1,5 @@
 //! The rules for odd fixes, one by one.
+#![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
 

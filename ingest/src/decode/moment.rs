@@ -196,7 +196,10 @@ mod tests {
         ] {
             assert_eq!(at(text), same, "{text}");
         }
-        assert_eq!(at("2025-06-15T15:06:40.123456789Z"), DeviceTime::At(Micros(1_750_000_000_123_456)));
+        assert_eq!(
+            at("2025-06-15T15:06:40.123456789Z"),
+            DeviceTime::At(Micros(1_750_000_000_123_456))
+        );
     }
 
     #[test]

@@ -74,7 +74,11 @@ fn flat_item(flat: &Flat) -> Item {
         lon,
         accuracy_m: if osmand_app { flat.hdop } else { flat.accuracy }.not_negative(),
         altitude_m: flat.altitude.value(),
-        speed_mps: speed_mps.or(if osmand_app { speed } else { speed.map(|knots| knots * KNOT_MPS) }),
+        speed_mps: speed_mps.or(if osmand_app {
+            speed
+        } else {
+            speed.map(|knots| knots * KNOT_MPS)
+        }),
         bearing_deg: flat.bearing.or(flat.heading).not_negative(),
         battery_pct: flat.batt.not_negative(),
         mock: flat.mock.0 == Some(true),

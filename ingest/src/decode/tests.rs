@@ -1,4 +1,5 @@
 //! Messages as phones really send them, and what they mean.
+#![allow(clippy::unwrap_used)]
 
 use inzira_schemas::Micros;
 use proptest::prelude::*;
@@ -76,8 +77,7 @@ fn the_osmand_app_sends_metres_a_second_and_metres_of_hdop() {
 fn traccar_client_10_posts_a_form() {
     let body = "id=48241179&lat=-1.9441&lon=30.0619&timestamp=1750000000&accuracy=12.5\
                 &altitude=1500.5&speed=19.44&bearing=271.5&batt=83.0&charge=false";
-    let decoded =
-        osmand::decode(phone("", "application/x-www-form-urlencoded", body)).unwrap();
+    let decoded = osmand::decode(phone("", "application/x-www-form-urlencoded", body)).unwrap();
     assert_eq!(decoded.device_id.as_deref(), Some("48241179"));
     let fix = only_fix(decoded);
     assert_eq!(fix.accuracy_m, Some(12.5));
@@ -87,7 +87,11 @@ fn traccar_client_10_posts_a_form() {
 
 #[test]
 fn a_message_without_coordinates_is_a_sign_of_life() {
-    for query in ["id=1&timestamp=1750000000", "id=1&timestamp=1750000000&batt=50", "id=1&notificationToken=x"] {
+    for query in [
+        "id=1&timestamp=1750000000",
+        "id=1&timestamp=1750000000&batt=50",
+        "id=1&notificationToken=x",
+    ] {
         assert_eq!(items_of(osmand_query(query)), [Item::Heartbeat], "{query}");
     }
     assert_eq!(items_of(osmand_query("id=1&lat=1")), [Item::Bad(Reason::NoPosition)]);
@@ -185,7 +189,9 @@ fn owntracks_speed_is_kilometres_an_hour_and_its_time_is_the_fix() {
 
 #[test]
 fn owntracks_other_messages_are_no_positions_and_an_empty_body_is_nothing() {
-    for kind in ["lwt", "waypoint", "waypoints", "transition", "card", "cmd", "dump", "status", "steps"] {
+    for kind in
+        ["lwt", "waypoint", "waypoints", "transition", "card", "cmd", "dump", "status", "steps"]
+    {
         let body = format!(r#"{{"_type":"{kind}","tst":1,"lat":1.0,"lon":2.0}}"#);
         assert_eq!(items_of(owntracks::decode(body.as_bytes(), MAX).unwrap()), [Item::Other]);
     }
@@ -213,7 +219,10 @@ fn gpslogger_speaks_in_three_templates() {
     assert_eq!(decoded.hint.as_deref(), Some("9774d56d682e549c"));
     let fix = only_fix(decoded);
     assert_eq!(fix.measured_at, at("2016-08-11T10:15:32Z"));
-    assert_eq!((fix.accuracy_m, fix.bearing_deg, fix.altitude_m), (Some(8.0), Some(211.5), Some(46.0)));
+    assert_eq!(
+        (fix.accuracy_m, fix.bearing_deg, fix.altitude_m),
+        (Some(8.0), Some(211.5), Some(46.0))
+    );
     assert_eq!((fix.speed_mps, fix.battery_pct), (Some(3.5), Some(72.0)));
 
     let like_osmand = "id=DEV&lat=1&lon=2&timestamp=1470910532&accuracy=8&bearing=9&altitude=3&batt=72&speed_mps=2";
@@ -233,7 +242,10 @@ fn our_json_is_one_fix_an_array_or_a_line_each() {
     assert_eq!(fix.measured_at, at("2025-06-15T13:45:12Z"));
 
     let flat = one.replace('\n', " ");
-    let lines = format!("{flat}\n\n{}\r\nnot json\n{flat}", flat.replace("\"2025-06-15T13:45:12Z\"", "1750000000123"));
+    let lines = format!(
+        "{flat}\n\n{}\r\nnot json\n{flat}",
+        flat.replace("\"2025-06-15T13:45:12Z\"", "1750000000123")
+    );
     let items = items_of(json::decode(lines.as_bytes(), MAX).unwrap());
     assert_eq!(items.len(), 4);
     assert_eq!(items[2], Item::Bad(Reason::Unreadable));
@@ -255,7 +267,11 @@ fn our_json_is_one_fix_an_array_or_a_line_each() {
 fn a_body_that_is_not_json_is_told_from_one_with_bad_items() {
     let deep = "[".repeat(100_000);
     for body in ["", "  ", "lat=1", "<xml/>", "{", "[{\"lat\":1}", "\u{0}", deep.as_str()] {
-        assert_eq!(json::decode(body.as_bytes(), MAX), Err(BodyError::NotReadable("JSON")), "{body:.20}");
+        assert_eq!(
+            json::decode(body.as_bytes(), MAX),
+            Err(BodyError::NotReadable("JSON")),
+            "{body:.20}"
+        );
     }
     for body in ["null", "12", "\"x\"", "[1]", "{}"] {
         let items = items_of(json::decode(body.as_bytes(), MAX).unwrap());
@@ -283,7 +299,7 @@ fn protobuf_is_a_list_or_a_single_fix() {
         ..DeviceFix::default()
     };
     let single = protobuf::decode(&fix.encode_to_vec(), MAX).unwrap();
-    let list = DeviceFixes { fixes: vec![fix.clone(), fix.clone()] }.encode_to_vec();
+    let list = DeviceFixes { fixes: vec![fix, fix] }.encode_to_vec();
     let many = items_of(protobuf::decode(&list, MAX).unwrap());
     let expected = RawFix {
         seq: Some(3),

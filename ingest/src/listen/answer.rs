@@ -65,9 +65,11 @@ impl Refusal {
         match self {
             Refusal::Unauthorized => Problem::unauthorized(),
             Refusal::ForeignOrigin => Problem::forbidden(),
-            Refusal::TooLarge(what) => {
-                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("{what}: split it"))
-            }
+            Refusal::TooLarge(what) => Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                format!("{what}: split it"),
+            ),
             Refusal::NotReadable(what) => Problem::bad_request("not_readable", what.clone()),
             Refusal::UnsupportedEncoding => Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,

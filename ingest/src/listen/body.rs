@@ -36,7 +36,11 @@ impl Room {
     }
 
     /// Waits for room; gives up after `wait`.
-    pub async fn take(&self, bytes: usize, wait: Duration) -> Result<OwnedSemaphorePermit, Refusal> {
+    pub async fn take(
+        &self,
+        bytes: usize,
+        wait: Duration,
+    ) -> Result<OwnedSemaphorePermit, Refusal> {
         let kib = (bytes / KIB + 1).min(self.kib_max);
         let kib = u32::try_from(kib).unwrap_or(u32::MAX);
         let taken = tokio::time::timeout(wait, Arc::clone(&self.kib).acquire_many_owned(kib)).await;
@@ -47,8 +51,8 @@ impl Room {
 /// A body and its room.
 pub(crate) struct Taken {
     pub bytes: Bytes,
-    /// False when the encoding could not be undone: the bytes are as sent.
-    pub readable: bool,
+    /// Why the encoding could not be undone, if so: the bytes are as sent.
+    pub unreadable: Option<Refusal>,
     _room: [Option<OwnedSemaphorePermit>; 2],
 }
 
@@ -69,8 +73,15 @@ pub(crate) async fn take(
     }
     let wire_room = room.take(announced.unwrap_or(wire_max), limits.room_wait).await?;
     let wire = read(body, wire_max).await?;
-    let Some(encoding) = encoding(headers)? else {
-        return Ok(Taken { bytes: wire, readable: true, _room: [Some(wire_room), None] });
+    let encoding = match encoding(headers) {
+        Ok(Some(encoding)) => encoding,
+        Ok(None) => {
+            return Ok(Taken { bytes: wire, unreadable: None, _room: [Some(wire_room), None] });
+        }
+        Err(unsupported) => {
+            let unreadable = Some(unsupported);
+            return Ok(Taken { bytes: wire, unreadable, _room: [Some(wire_room), None] });
+        }
     };
     // A slot bounds what is inflated but has no room yet.
     let slot = Arc::clone(&door.inflating).acquire_owned();
@@ -88,9 +99,17 @@ pub(crate) async fn take(
         Ok(bytes) if bytes.len() > inflated_max => Err(too_large(inflated_max)),
         Ok(bytes) => {
             let more = room.take(bytes.len(), limits.room_wait).await?;
-            Ok(Taken { bytes: bytes.into(), readable: true, _room: [Some(wire_room), Some(more)] })
+            Ok(Taken {
+                bytes: bytes.into(),
+                unreadable: None,
+                _room: [Some(wire_room), Some(more)],
+            })
         }
-        Err(_) => Ok(Taken { bytes: wire, readable: false, _room: [Some(wire_room), None] }),
+        Err(_) => {
+            let what = "the body is not what Content-Encoding says".to_owned();
+            let unreadable = Some(Refusal::NotReadable(what));
+            Ok(Taken { bytes: wire, unreadable, _room: [Some(wire_room), None] })
+        }
     }
 }
 

@@ -52,12 +52,7 @@ async fn answer(
     }
 }
 
-async fn taken(
-    door: &Door,
-    parts: &Parts,
-    body: Body,
-    protocol: Protocol,
-) -> Result<(), Refusal> {
+async fn taken(door: &Door, parts: &Parts, body: Body, protocol: Protocol) -> Result<(), Refusal> {
     let headers = &parts.headers;
     let query = parts.uri.query().unwrap_or_default();
     let query_id = osmand::device_id_of(query);
@@ -76,7 +71,7 @@ async fn taken(
     };
     let room = if known.is_some() { &door.known } else { &door.strangers };
     let taken = body::take(door, room, headers, body).await?;
-    let decoded = if taken.readable {
+    let decoded = if taken.unreadable.is_none() {
         read(door, parts, &taken.bytes, protocol).await
     } else {
         Err(BodyError::NotReadable("what its Content-Encoding says"))
@@ -110,8 +105,7 @@ async fn read(
     let content_type =
         content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
     decode(body.clone(), move |body| {
-        let request =
-            PhoneRequest { query: &query, content_type: &content_type, body, items_max };
+        let request = PhoneRequest { query: &query, content_type: &content_type, body, items_max };
         match protocol {
             Protocol::OwnTracks => owntracks::decode(body, items_max),
             Protocol::GpsLogger => gpslogger::decode(request),
@@ -156,9 +150,8 @@ fn hint_of(
     query_id: Option<&str>,
     from_body: Option<String>,
 ) -> Option<String> {
-    let header = |name: &str| {
-        headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-    };
+    let header =
+        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let in_query = || {
         let mut pairs = form_urlencoded::parse(query.as_bytes());
         pairs.find(|(name, _)| name == "d").map(|(_, value)| value.into_owned())

@@ -188,8 +188,7 @@ impl Server {
             let (server, phase) = (Arc::clone(&server), Arc::clone(&phase));
             async move { server.answer(request, peer, phase).await }
         });
-        let connection =
-            self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => Some(ended),
@@ -219,15 +218,19 @@ impl Server {
         phase: Arc<Phase>,
     ) -> Result<Response, std::convert::Infallible> {
         let many = request.version() == Version::HTTP_2;
-        if many { phase.free() } else { phase.busy() }
+        if many {
+            phase.free()
+        } else {
+            phase.busy()
+        }
         let timed_out = Arc::new(AtomicBool::new(false));
         let pace = BodyPace {
             grace: self.limits.body_grace,
             bytes_per_s_min: self.limits.body_bytes_per_s_min,
         };
         let correlation = Correlation::of(request.headers());
-        let mut request = request
-            .map(|body| Body::new(TimedBody::new(body, pace, Arc::clone(&timed_out))));
+        let mut request =
+            request.map(|body| Body::new(TimedBody::new(body, pace, Arc::clone(&timed_out))));
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(Draining(self.stop.clone()));
         let mut response = self.router.clone().call(request).await?;
@@ -280,4 +283,3 @@ async fn refuse(mut stream: TcpStream) -> std::io::Result<()> {
     }
     Ok(())
 }
-

@@ -37,9 +37,9 @@ async fn taken(door: &Door, headers: &HeaderMap, body: Body) -> Result<Reply, Re
     let credential = Credential::of(headers).ok_or(Refusal::Unauthorized)?;
     who::own_origin(headers, &credential)?;
     let device = who::device(&door.shared.ingest, Some(&credential), None).await?;
-    let taken = body::take(door, &door.known, headers, body).await?;
-    if !taken.readable {
-        return Err(Refusal::NotReadable("the body is not what Content-Encoding says".to_owned()));
+    let mut taken = body::take(door, &door.known, headers, body).await?;
+    if let Some(refusal) = taken.unreadable.take() {
+        return Err(refusal);
     }
     let protocol = protocol_of(headers);
     let traceparent = who::traceparent(headers);
@@ -85,7 +85,8 @@ pub(crate) async fn decode(
 
 /// Holds the answer to a device that sends more than its pace.
 pub(crate) async fn pause(door: &Door, device: &Device, reply: &Reply) {
-    let fixes = usize::try_from(reply.accepted + reply.repeated + reply.set_aside).unwrap_or(usize::MAX);
+    let fixes =
+        usize::try_from(reply.accepted + reply.repeated + reply.set_aside).unwrap_or(usize::MAX);
     let (ingest, memory) = (&door.shared.ingest, &door.shared.memory);
     let delay = memory.delay(&device.device_id, fixes, ingest.clock.now(), ingest.limits.pace);
     if !delay.is_zero() {

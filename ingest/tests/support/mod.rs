@@ -1,5 +1,5 @@
 //! A log in memory, an identity with a few devices, and a request in a line.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,9 @@ use inzira_event_log::{
     Appended, Durability, EventLog, Head, LogError, LogReader, NewRecord, Position, Transactor,
 };
 use inzira_ingest::{Ingest, IngestLimits};
-use inzira_schemas::identity::{Caller, Credential, Device, Identity, IdentityUnavailable, OrderView};
+use inzira_schemas::identity::{
+    Caller, Credential, Device, Identity, IdentityUnavailable, OrderView,
+};
 use inzira_schemas::{DeviceId, DriverId, HandClock, Micros, OrderId, Topic, wire};
 use prost::Message;
 use tokio::sync::Notify;
@@ -134,7 +136,10 @@ pub struct House {
 
 impl House {
     pub fn new() -> Self {
-        Self::with(IngestLimits { room_wait: Duration::from_millis(100), ..IngestLimits::default() })
+        Self::with(IngestLimits {
+            room_wait: Duration::from_millis(100),
+            ..IngestLimits::default()
+        })
     }
 
     pub fn with(limits: IngestLimits) -> Self {

@@ -136,11 +136,9 @@ impl FanOutHandle {
     pub async fn join(self) {
         let limits = &self.hub.limits;
         self.hub.tracker.close();
-        let _ = tokio::time::timeout(
-            limits.drain_spread + limits.slow_max,
-            self.hub.tracker.wait(),
-        )
-        .await;
+        let _ =
+            tokio::time::timeout(limits.drain_spread + limits.slow_max, self.hub.tracker.wait())
+                .await;
         if let Err(error) = self.tail.await {
             tracing::error!(%error, "the tail of the log ended badly");
         }

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, Query, State};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::Router;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use inzira_schemas::{OrderId, Problem, Topic, partition_of};
 use metrics::counter;
@@ -191,8 +191,7 @@ impl Line {
             Ok(None | Some(Err(_) | Ok(Message::Close(_)))) => return Err(None),
             Ok(Some(Ok(_))) | Err(_) => return Err(Some(End::Denied)),
         };
-        let frame: FirstFrame =
-            serde_json::from_str(&text).map_err(|_| Some(End::Denied))?;
+        let frame: FirstFrame = serde_json::from_str(&text).map_err(|_| Some(End::Denied))?;
         if frame.r#type != "auth" {
             return Err(Some(End::Denied));
         }
@@ -281,8 +280,8 @@ async fn events(
     let begun = async {
         let (_, access) = enter(&hub, &id, &headers).await?;
         let access = access.map_err(|denied| denied.problem(hub.limits.retry_after_s))?;
-        let place = Place::take(&hub)
-            .ok_or_else(|| Problem::unavailable(hub.limits.retry_after_s))?;
+        let place =
+            Place::take(&hub).ok_or_else(|| Problem::unavailable(hub.limits.retry_after_s))?;
         let cursor = asked.cursor().map_err(|end| problem_of(end, &hub))?;
         let watcher = Watcher::begin(Arc::clone(&hub), access, cursor).await;
         Ok((watcher.map_err(|end| problem_of(end, &hub))?, place))

@@ -59,9 +59,10 @@ async fn begin(hub: &Hub) -> Vec<Position> {
 
 fn follow(hub: &Hub, mut places: Vec<Position>, stop: &CancellationToken) {
     while !stop.is_cancelled() {
-        let ended = hub.log.reader(&places).and_then(|mut reader| {
-            read_on(hub, reader.as_mut(), &mut places, stop)
-        });
+        let ended = hub
+            .log
+            .reader(&places)
+            .and_then(|mut reader| read_on(hub, reader.as_mut(), &mut places, stop));
         match ended {
             Ok(()) => return,
             Err(LogError::Gone { partition, start, .. }) => {

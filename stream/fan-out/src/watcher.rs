@@ -115,11 +115,7 @@ struct Times {
 
 impl Watcher {
     /// Begins to watch. With a cursor, what came after it is handed out first.
-    pub async fn begin(
-        hub: Arc<Hub>,
-        access: Access,
-        after: Option<Cursor>,
-    ) -> Result<Self, End> {
+    pub async fn begin(hub: Arc<Hub>, access: Access, after: Option<Cursor>) -> Result<Self, End> {
         let order_id = access.order.order_id.clone();
         let partition = partition_of(Topic::TrackingEvents, order_id.as_str().as_bytes());
         let subscription = hub.subscribe(order_id.as_str());

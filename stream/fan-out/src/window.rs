@@ -87,7 +87,14 @@ impl<F> Window<F> {
 
     /// Takes an event of an order. Events of a partition come in offset order; one below the
     /// frontier is known already and is left out.
-    pub fn push(&mut self, partition: u32, offset: u64, order_id: &str, frame: F, text_bytes: usize) {
+    pub fn push(
+        &mut self,
+        partition: u32,
+        offset: u64,
+        order_id: &str,
+        frame: F,
+        text_bytes: usize,
+    ) {
         if offset < self.frontier(partition) {
             return;
         }

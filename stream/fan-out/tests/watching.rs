@@ -1,4 +1,5 @@
 //! What watchers see, in order, whatever happens.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -60,7 +61,10 @@ async fn events_missed_during_a_break_come_first_and_once() {
     house.publish(7).await;
     let mut line = house.watch(&format!("?after={cursor}")).await;
     let snapshot = line.frame().await;
-    assert_eq!((snapshot["type"].as_str(), snapshot["cursor"].as_str()), (Some("snapshot"), Some("e0")));
+    assert_eq!(
+        (snapshot["type"].as_str(), snapshot["cursor"].as_str()),
+        (Some("snapshot"), Some("e0"))
+    );
     for id in &ids {
         assert_eq!(line.not_position().await["event_id"], id.as_str());
     }
@@ -138,7 +142,11 @@ async fn a_restart_of_the_service_does_not_break_a_cursor() {
 
 async fn ends(line: &mut Line, code: u16) -> String {
     let frame = line.not_position().await;
-    assert_eq!((frame["type"].as_str(), frame["code"].as_u64()), (Some("close"), Some(u64::from(code))), "{frame}");
+    assert_eq!(
+        (frame["type"].as_str(), frame["code"].as_u64()),
+        (Some("close"), Some(u64::from(code))),
+        "{frame}"
+    );
     frame["reason"].as_str().unwrap().to_owned()
 }
 
@@ -227,7 +235,10 @@ async fn a_delivered_order_says_so_and_ends_kindly_without_further_positions() {
     house.publish(9).await;
     house.identity.revoked.store(true, Ordering::SeqCst);
     let frame = line.frame().await;
-    assert_eq!((frame["code"].as_u64(), frame["reason"].as_str()), (Some(1000), Some("order closed")));
+    assert_eq!(
+        (frame["code"].as_u64(), frame["reason"].as_str()),
+        (Some(1000), Some("order closed"))
+    );
     // Coming late to a closed order: its state, no position, and the same end.
     house.identity.revoked.store(false, Ordering::SeqCst);
     house.identity.view.lock().unwrap().state = "delivered".into();
@@ -245,7 +256,10 @@ async fn a_changed_destination_comes_as_a_new_snapshot() {
     line.frame().await;
     house.identity.view.lock().unwrap().destination.lat = -2.0;
     let frame = line.frame().await;
-    assert_eq!((frame["type"].as_str(), frame["destination"]["lat"].as_f64()), (Some("snapshot"), Some(-2.0)));
+    assert_eq!(
+        (frame["type"].as_str(), frame["destination"]["lat"].as_f64()),
+        (Some("snapshot"), Some(-2.0))
+    );
 }
 
 #[tokio::test]
@@ -308,7 +322,9 @@ async fn a_reader_that_stalls_costs_only_itself() {
     // What it can still read ends with where it may go on.
     let mut cursor = String::new();
     let end = loop {
-        match tokio::time::timeout(Duration::from_secs(2), futures::StreamExt::next(&mut stalled.0)).await {
+        match tokio::time::timeout(Duration::from_secs(2), futures::StreamExt::next(&mut stalled.0))
+            .await
+        {
             Ok(Some(Ok(Message::Text(text)))) => {
                 let frame: serde_json::Value = serde_json::from_str(&text).unwrap();
                 cursor = frame["cursor"].as_str().unwrap_or(&cursor).to_owned();
@@ -361,8 +377,12 @@ async fn server_sent_events_are_the_same_frames_with_the_cursor_as_id() {
     let bearer = format!("authorization: Bearer {TOKEN}\r\nlast-event-id: e1\r\n");
     let (status, body) = house.ask("events", &bearer).await;
     assert_eq!(status, 200);
-    let lines: Vec<&str> = body.lines().filter(|line| line.starts_with("data: ") || line.starts_with("id: ")).collect();
-    let (data, cursors): (Vec<&str>, Vec<&str>) = lines.iter().partition(|line| line.starts_with("data: "));
+    let lines: Vec<&str> = body
+        .lines()
+        .filter(|line| line.starts_with("data: ") || line.starts_with("id: "))
+        .collect();
+    let (data, cursors): (Vec<&str>, Vec<&str>) =
+        lines.iter().partition(|line| line.starts_with("data: "));
     assert!(data[0].contains("\"snapshot\"") && data[0].contains("\"cursor\":\"e1\""), "{body}");
     assert!(data[1].contains(&ids[1]) && data[2].contains(&ids[2]), "{body}");
     assert!(data[3].contains("DELIVERED") && data[4].contains("order closed"), "{body}");

@@ -1,5 +1,5 @@
 //! A log and a bus in memory, an identity whose mind can be changed, and a watcher in a line.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -345,7 +345,11 @@ impl House {
         self.connect(query, &[("authorization", &format!("Bearer {TOKEN}"))]).await.unwrap()
     }
 
-    pub async fn connect(&self, query: &str, headers: &[(&'static str, &str)]) -> Result<Line, String> {
+    pub async fn connect(
+        &self,
+        query: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Line, String> {
         let url = format!("ws://{}{}{query}", self.address, self.path("live"));
         let mut request = url.into_client_request().unwrap();
         for (name, value) in headers {
