@@ -266,8 +266,6 @@ CREATE INDEX payments_due ON payments (next_look_at) WHERE next_look_at IS NOT N
 CREATE INDEX payments_state ON payments (state);
 CREATE UNIQUE INDEX payments_one_open ON payments (order_id)
   WHERE state IN ('pending', 'held', 'submitted');
-CREATE UNIQUE INDEX payments_one_captured ON payments (order_id)
-  WHERE state IN ('captured', 'refunded');
 
 CREATE TABLE ledger_accounts (
   account_id TEXT PRIMARY KEY,

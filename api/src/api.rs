@@ -186,10 +186,8 @@ impl Api {
             ("audit chain", tokio::spawn(audit::run(Arc::clone(app), stop.clone()))),
         ];
         let mut ended = Ok(());
-        let mut waiting: futures::stream::FuturesUnordered<_> = tasks
-            .into_iter()
-            .map(|(name, task)| async move { (name, task.await) })
-            .collect();
+        let mut waiting: futures::stream::FuturesUnordered<_> =
+            tasks.into_iter().map(|(name, task)| async move { (name, task.await) }).collect();
         while let Some((name, result)) = futures::StreamExt::next(&mut waiting).await {
             if result.is_err() || !stop.is_cancelled() {
                 tracing::error!(task = name, "a background task ended by itself");
@@ -237,10 +235,7 @@ async fn check_keys(db: &Db, keys: &Keys) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn rail(
-    config: &ApiConfig,
-    clock: &Arc<dyn Clock>,
-) -> Result<Arc<dyn PaymentGateway>, OpenError> {
+fn rail(config: &ApiConfig, clock: &Arc<dyn Clock>) -> Result<Arc<dyn PaymentGateway>, OpenError> {
     match config.payments.provider.as_str() {
         "MOCK" => Ok(Arc::new(MockRail::new(config.payments.mock_delay_ms, Arc::clone(clock)))),
         other => Err(OpenError::Config(format!(

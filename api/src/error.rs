@@ -73,11 +73,9 @@ impl ApiError {
     fn problem(self) -> Problem {
         match self {
             ApiError::Told(problem) => problem,
-            ApiError::Money(error) => Problem::new(
-                http::StatusCode::UNPROCESSABLE_ENTITY,
-                "amount",
-                error.to_string(),
-            ),
+            ApiError::Money(error) => {
+                Problem::new(http::StatusCode::UNPROCESSABLE_ENTITY, "amount", error.to_string())
+            }
             ApiError::Db(error) => {
                 tracing::error!(error = %error, "database failure in a request");
                 Problem::unavailable(2)

@@ -44,16 +44,15 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 
-pub use accounts::phone::Phone;
 pub use accounts::first_logins::{FirstLogin, FirstLogins};
 pub use accounts::identity::DOOR_COOKIE;
+pub use accounts::phone::Phone;
 pub use accounts::tokens::{Claims, TokenVerifier};
 pub use api::{Api, OpenError, RunError, verify_audit, verify_ledger};
 pub use audit::AuditReport;
-pub use config::{
-    ApiConfig, LoginLimits, MatchingConfig, PasswordCost, PaymentsConfig, Prices,
-};
+pub use config::{ApiConfig, LoginLimits, MatchingConfig, PasswordCost, PaymentsConfig, Prices};
 pub use db::DbError;
+pub use drivers::devices::links as device_links;
 pub use http::gateway::{CSRF_COOKIE, behind_gateway, needs_key};
 pub use http::guard::CSRF_HEADER;
 pub use http::openapi::document as openapi_document;

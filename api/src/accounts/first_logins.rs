@@ -64,11 +64,15 @@ pub async fn make(
     if row.try_get::<i64, _>(0)? > 0 {
         return Ok(None);
     }
-    let mut accounts = Vec::new();
-    let mut tx = db.begin(&Actor::system()).await?;
+    let mut fresh = Vec::new();
     for (role, phone) in ACCOUNTS {
         let password = random_token("", 20);
         let password_hash = passwords.hash(password.clone()).await?;
+        fresh.push((role, phone, password, password_hash));
+    }
+    let mut accounts = Vec::new();
+    let mut tx = db.begin(&Actor::system()).await?;
+    for (role, phone, password, password_hash) in fresh {
         let new = NewUser {
             phone: &Phone::parse(phone)?,
             role,

@@ -66,13 +66,15 @@ impl HouseIdentity {
 
     async fn share(&self, token: &str) -> Result<Option<Caller>, ApiError> {
         let link = share::live(&self.0.db, &self.0.keys, token, self.0.now()).await?;
-        Ok(link.map(|link| Caller::ShareLink {
-            order_id: link.order_id,
-            expires_at: link.expires_at,
-        }))
+        Ok(link
+            .map(|link| Caller::ShareLink { order_id: link.order_id, expires_at: link.expires_at }))
     }
 
-    async fn view(&self, caller: &Caller, order_id: &OrderId) -> Result<Option<OrderView>, ApiError> {
+    async fn view(
+        &self,
+        caller: &Caller,
+        order_id: &OrderId,
+    ) -> Result<Option<OrderView>, ApiError> {
         let row = sqlx::query(
             "SELECT kind, state, pickup_lat, pickup_lon, destination_lat, destination_lon, \
              driver_id, customer_id, owner_id, agent_id, vendor_id FROM orders WHERE order_id = $1",

@@ -72,10 +72,9 @@ impl Passwords {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
         let full = self.cost.waiting_max + self.cost.at_once;
-        let _place = Place::take(&self.waiting, full)
-            .ok_or_else(|| ApiError::from(Problem::too_many(2)))?;
-        let _turn =
-            self.turns.acquire().await.map_err(|_| ApiError::Bug("no turns".to_owned()))?;
+        let _place =
+            Place::take(&self.waiting, full).ok_or_else(|| ApiError::from(Problem::too_many(2)))?;
+        let _turn = self.turns.acquire().await.map_err(|_| ApiError::Bug("no turns".to_owned()))?;
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|error| ApiError::Bug(format!("password task: {error}")))
@@ -104,8 +103,8 @@ fn hash(cost: PasswordCost, password: &str) -> Result<String, ApiError> {
         .map_err(|error| ApiError::Bug(format!("password cost: {error}")))?;
     let mut salt = [0_u8; 16];
     rand::rng().fill_bytes(&mut salt);
-    let salt = SaltString::encode_b64(&salt)
-        .map_err(|error| ApiError::Bug(format!("salt: {error}")))?;
+    let salt =
+        SaltString::encode_b64(&salt).map_err(|error| ApiError::Bug(format!("salt: {error}")))?;
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password(password.as_bytes(), &salt)
         .map(|hash| hash.to_string())

@@ -134,6 +134,11 @@ pub async fn register(
     if long(&wish.first_name) || long(&wish.last_name) {
         return Err(ApiError::invalid("name", "a name has up to 100 letters"));
     }
+    if let Some(date) = &wish.license_expiry_date
+        && chrono::NaiveDate::parse_from_str(date, "%Y-%m-%d").is_err()
+    {
+        return Err(ApiError::invalid("license_expiry_date", "a date is YYYY-MM-DD"));
+    }
     let language = wish.language.clone().unwrap_or_else(|| "en".to_owned());
     if !messages::speaks(&language) {
         return Err(ApiError::invalid("language", "language is en, rw or fr"));
@@ -262,7 +267,8 @@ pub async fn verify(
     let Some(user) = users::by_phone(&app.db, &app.keys, &phone).await? else {
         return Err(wrong());
     };
-    let mut tx = app.db.begin(&Actor { role: user.role.clone(), id: user.actor_id.clone() }).await?;
+    let mut tx =
+        app.db.begin(&Actor { role: user.role.clone(), id: user.actor_id.clone() }).await?;
     let hash = app.keys.lookup_hash("sms code", &format!("{}|{}", user.user_id, body.value.code));
     let used = sqlx::query(
         "DELETE FROM verification_codes WHERE user_id = $1 AND code_hash = $2 AND tries < $3 \

@@ -119,8 +119,7 @@ pub async fn by_cookie(
 /// The live session with this id.
 pub async fn by_id(db: &Db, session_id: &str, now: Micros) -> Result<Option<Live>, ApiError> {
     let sql = sqlx::AssertSqlSafe(format!("{LIVE} AND s.session_id = $1 AND s.expires_at > $2"));
-    let row =
-        sqlx::query(sql).bind(session_id).bind(now.0).fetch_optional(db.read()).await?;
+    let row = sqlx::query(sql).bind(session_id).bind(now.0).fetch_optional(db.read()).await?;
     row.map(|row| live(&row)).transpose()
 }
 

@@ -172,7 +172,11 @@ mod tests {
         ] {
             let forged = format!("{}.{}.{}", base64url(header.as_bytes()), parts[1], parts[2]);
             assert!(verifier.verify(&forged, now).is_none(), "{header}");
-            assert!(verifier.verify(&format!("{}.{}.", base64url(header.as_bytes()), parts[1]), now).is_none());
+            assert!(
+                verifier
+                    .verify(&format!("{}.{}.", base64url(header.as_bytes()), parts[1]), now)
+                    .is_none()
+            );
         }
     }
 }

@@ -43,7 +43,8 @@ pub async fn note(
     now: Micros,
 ) -> Result<(), ApiError> {
     let actor = tx.actor().clone();
-    let details: String = details.chars().take(DETAIL_CHARS_MAX).collect();
+    let details: String =
+        details.chars().filter(|c| !c.is_control()).take(DETAIL_CHARS_MAX).collect();
     sqlx::query(
         "INSERT INTO audit_inbox (actor_role, actor_id, action, subject, details, occurred_at) \
          VALUES ($1, $2, $3, $4, $5, $6)",

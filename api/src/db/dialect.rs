@@ -31,8 +31,9 @@ impl Dialect {
                 .replace("{{identity}}", "INTEGER PRIMARY KEY AUTOINCREMENT")
                 .replace("BYTEA", "BLOB")
                 .replace("DOUBLE PRECISION", "REAL"),
-            Dialect::Postgres => text
-                .replace("{{identity}}", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
+            Dialect::Postgres => {
+                text.replace("{{identity}}", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY")
+            }
         }
     }
 
@@ -97,9 +98,11 @@ impl Dialect {
                 "PRAGMA cache_size = -65536",
                 "PRAGMA temp_store = MEMORY",
             ],
-            Dialect::Postgres => {
-                &["SET statement_timeout = '15s'", "SET lock_timeout = '10s'", "SET TIME ZONE 'UTC'"]
-            }
+            Dialect::Postgres => &[
+                "SET statement_timeout = '15s'",
+                "SET lock_timeout = '10s'",
+                "SET TIME ZONE 'UTC'",
+            ],
         }
     }
 }

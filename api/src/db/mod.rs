@@ -11,6 +11,7 @@ mod migrate;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use inzira_event_log::embedded::wal::{self, Wal};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Executor, Transaction};
 
@@ -93,6 +94,9 @@ impl Db {
     pub async fn open(url: &str, data: &Path, postgres_connections: u32) -> Result<Db, DbError> {
         sqlx::any::install_default_drivers();
         let (dialect, address) = address(url, data)?;
+        if let (Dialect::Sqlite, Some(path)) = (dialect, sqlite_path(url, data)) {
+            refuse_damage(path).await?;
+        }
         let (writers, readers) = match dialect {
             Dialect::Sqlite => (1, SQLITE_READERS_MAX),
             Dialect::Postgres => (postgres_connections.max(2), 0),
@@ -178,12 +182,8 @@ fn address(url: &str, data: &Path) -> Result<(Dialect, String), DbError> {
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return Ok((Dialect::Postgres, url.to_owned()));
     }
-    let Some(rest) = url.strip_prefix("sqlite:") else {
-        return Err(DbError::Config("INZIRA_DB is sqlite: or postgres://…".to_owned()));
-    };
-    let rest = rest.strip_prefix("//").unwrap_or(rest);
-    let path: PathBuf =
-        if rest.is_empty() { data.join("inzira.db") } else { PathBuf::from(rest) };
+    let path = sqlite_path(url, data)
+        .ok_or_else(|| DbError::Config("INZIRA_DB is sqlite: or postgres://…".to_owned()))?;
     create_private(&path).map_err(|error| {
         DbError::Config(format!("cannot open the database {}: {error}", path.display()))
     })?;
@@ -201,6 +201,30 @@ fn address(url: &str, data: &Path) -> Result<(Dialect, String), DbError> {
         })
         .collect();
     Ok((Dialect::Sqlite, format!("sqlite://{escaped}?mode=rwc")))
+}
+
+fn sqlite_path(url: &str, data: &Path) -> Option<PathBuf> {
+    let rest = url.strip_prefix("sqlite:")?;
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    Some(if rest.is_empty() { data.join("inzira.db") } else { PathBuf::from(rest) })
+}
+
+/// SQLite ends its recovery at the first bad frame without a word. A bad frame before a sound
+/// transaction is damage: refuse, and name the place.
+async fn refuse_damage(path: PathBuf) -> Result<(), DbError> {
+    let mut wal = path.clone().into_os_string();
+    wal.push("-wal");
+    let scanned = tokio::task::spawn_blocking(move || wal::scan(Path::new(&wal)))
+        .await
+        .map_err(|error| DbError::Config(format!("reading the write-ahead log: {error}")))?
+        .map_err(|error| DbError::Config(format!("reading the write-ahead log: {error}")))?;
+    match scanned {
+        Wal::Damaged { at_byte } => Err(DbError::Config(format!(
+            "{}-wal is damaged at byte {at_byte}; restore the database from its backup",
+            path.display()
+        ))),
+        Wal::Empty | Wal::Sound { .. } | Wal::TornTail { .. } => Ok(()),
+    }
 }
 
 /// Only the service's own user reads the file.

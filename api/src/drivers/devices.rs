@@ -94,9 +94,8 @@ pub async fn has_room(tx: &mut Tx, driver_id: &str) -> Result<(), ApiError> {
 /// OwnTracks from its own scheme; 30 m and 30 s at high accuracy are what ARRIVING needs.
 pub fn links(public_url: &str, token: &str) -> Value {
     let base = public_url.trim_end_matches('/');
-    let encode = |text: &str| -> String {
-        url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
-    };
+    let encode =
+        |text: &str| -> String { url::form_urlencoded::byte_serialize(text.as_bytes()).collect() };
     let traccar = format!(
         "{base}/osmand?id={}&url={}&accuracy=high&distance=30&interval=30&buffer=true",
         encode(token),

@@ -73,12 +73,7 @@ pub async fn enrol(
 }
 
 /// Fleet drivers have a log-in row that nobody can log in to, so that they have an owner.
-async fn driver(
-    app: &App,
-    tx: &mut Tx,
-    label: &str,
-    now: Micros,
-) -> Result<String, ApiError> {
+async fn driver(app: &App, tx: &mut Tx, label: &str, now: Micros) -> Result<String, ApiError> {
     let found = sqlx::query("SELECT driver_id FROM driver_profiles WHERE label = $1")
         .bind(label)
         .fetch_optional(tx.conn())

@@ -45,8 +45,7 @@ pub async fn add(
     papers: Papers<'_>,
     now: Micros,
 ) -> Result<(), ApiError> {
-    let seal =
-        |column, text| keys.seal_some("driver_profiles", column, new.driver_id, text);
+    let seal = |column, text| keys.seal_some("driver_profiles", column, new.driver_id, text);
     sqlx::query(
         "INSERT INTO driver_profiles (driver_id, owner_id, label, license_number_sealed, \
          license_expiry_date, vehicle_plate_sealed, status, available, idle_since, created_at, \

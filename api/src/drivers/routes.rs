@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
-use inzira_schemas::{Micros, Problem};
+use inzira_schemas::{DeviceId, DriverId, Micros, Problem};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -101,6 +101,8 @@ pub async fn revoke(
     person: Person,
     Path(device_id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
+    let device_id =
+        DeviceId::parse(&device_id).map_err(|_| Problem::not_found("device"))?.to_string();
     let now = app.now();
     let mut tx = app.db.begin(&person.actor()).await?;
     let revoked = sqlx::query(
@@ -175,6 +177,8 @@ pub async fn status(
     if !["active", "suspended", "closed"].contains(&wish.status.as_str()) {
         return Err(ApiError::invalid("status", "status is active, suspended or closed"));
     }
+    let driver_id =
+        DriverId::parse(&driver_id).map_err(|_| Problem::not_found("driver"))?.to_string();
     let now = app.now();
     let mut tx = app.db.begin(&person.actor()).await?;
     let changed = sqlx::query(

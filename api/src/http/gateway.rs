@@ -78,9 +78,14 @@ mod tests {
 
     #[test]
     fn phones_pages_and_callbacks_pass_without_a_key() {
-        for path in ["/osmand", "/t/shr_x", "/", "/docs", "/api/v1/tracking/location",
-            "/api/v1/payments/webhook/pawapay"]
-        {
+        for path in [
+            "/osmand",
+            "/t/shr_x",
+            "/",
+            "/docs",
+            "/api/v1/tracking/location",
+            "/api/v1/payments/webhook/pawapay",
+        ] {
             assert!(!needs_key(path), "{path}");
         }
         for path in ["/api/v1/orders", "/api/v1/auth/login", "/api/v1/sql"] {

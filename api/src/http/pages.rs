@@ -23,6 +23,8 @@ use crate::accounts::identity::{DOOR_COOKIE, DOOR_S, HouseIdentity};
 use crate::accounts::routes::set_cookie;
 use crate::app::App;
 use crate::error::ApiError;
+use crate::http::openapi::escape;
+use crate::messages::text;
 use crate::orders::share::{self, Link};
 use crate::orders::store;
 
@@ -30,8 +32,9 @@ use crate::orders::store;
 #[folder = "$CARGO_MANIFEST_DIR/web/dist"]
 struct Dist;
 
-/// Where the page reads what the server knows.
-const BOOT_OPEN: &str = "id=\"inzira-boot\">";
+/// Where the page wants what the server knows, and what it shows without scripts.
+const BOOT_MARK: &str = "<!--inzira-boot-->";
+const PLAIN_MARK: &str = "<!--inzira-plain-->";
 const YEAR: &str = "public, max-age=31536000, immutable";
 
 /// `GET /`.
@@ -153,14 +156,29 @@ fn language(headers: &HeaderMap) -> Option<String> {
 /// end the script element.
 fn with_boot(template: &str, boot: &Value) -> String {
     let text = boot.to_string().replace('<', "\\u003c");
-    if let Some(start) = template.find(BOOT_OPEN).map(|at| at + BOOT_OPEN.len())
-        && let Some(length) = template[start..].find("</script>")
-    {
-        return format!("{}{text}{}", &template[..start], &template[start + length..]);
+    let script = format!("<script type=\"application/json\" id=\"inzira-boot\">{text}</script>");
+    let mark = if template.contains(BOOT_MARK) { BOOT_MARK } else { "</head>" };
+    let script = if mark == BOOT_MARK { script } else { format!("{script}</head>") };
+    template.replacen(mark, &script, 1).replacen(PLAIN_MARK, &plain(boot), 1)
+}
+
+/// The page's state in words, for browsers without scripts.
+fn plain(boot: &Value) -> String {
+    let word = |name: &str| boot[name].as_str().unwrap_or_default();
+    let language = boot["lang"].as_str().unwrap_or("en");
+    let state = if word("state") == "ok" { word("order_state") } else { word("state") };
+    let mut html = format!("<p>{}</p>", escape(&text(language, &format!("plain.{state}"), &[])));
+    if let Some(age_s) = boot["position"]["age_s"].as_f64() {
+        let minutes = (age_s / 60.0).floor().to_string();
+        let seen = text(language, "plain.seen", &[("0", &minutes)]);
+        html.push_str(&format!("<p>{}</p>", escape(&seen)));
     }
-    let script =
-        format!("<script type=\"application/json\" id=\"inzira-boot\">{text}</script></head>");
-    template.replacen("</head>", &script, 1)
+    if let Some(distance_m) = boot["position"]["distance_m"].as_f64() {
+        let kilometres = format!("{:.1}", distance_m / 1_000.0);
+        let left = text(language, "plain.left", &[("0", &kilometres)]);
+        html.push_str(&format!("<p>{}</p>", escape(&left)));
+    }
+    html
 }
 
 fn page(name: &str) -> Result<String, ApiError> {
@@ -273,10 +291,14 @@ mod tests {
 
     #[test]
     fn the_boot_text_cannot_end_its_element() {
-        let template = "<html><head><script type=\"application/json\" id=\"inzira-boot\">{}</script></head>";
+        let template = "<html><head></head><body><!--inzira-plain--><!--inzira-boot-->";
         let html = with_boot(template, &json!({ "x": "</script><script>alert(1)" }));
         assert_eq!(html.matches("</script>").count(), 1);
         assert!(html.contains("\\u003c/script>"));
+        let boot = json!({ "state": "ok", "order_state": "picked_up", "lang": "fr",
+            "position": { "age_s": 130.0, "distance_m": 2_345.0 } });
+        let html = with_boot(template, &boot);
+        assert!(html.contains("il y a 2 min") && html.contains("2.3 km"), "{html}");
         let added = with_boot("<html><head></head>", &json!({ "state": "ok" }));
         assert!(added.contains("id=\"inzira-boot\">{\"state\":\"ok\"}</script></head>"));
     }
@@ -287,7 +309,9 @@ mod tests {
                     <script src=\"/assets/x.js\"></script><style>b{}</style>";
         let expected = STANDARD.encode(Sha256::digest(b"a()"));
         assert_eq!(hashes(html, "script"), format!(" 'sha256-{expected}'"));
-        assert!(policy(html, Some("https://tiles.example.rw/{z}/{x}/{y}.png"))
-            .contains("img-src 'self' data: blob: https://tiles.example.rw;"));
+        assert!(
+            policy(html, Some("https://tiles.example.rw/{z}/{x}/{y}.png"))
+                .contains("img-src 'self' data: blob: https://tiles.example.rw;")
+        );
     }
 }

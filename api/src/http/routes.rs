@@ -24,13 +24,8 @@ use crate::http::{openapi, pages};
 use crate::orders::{create, handover, quotes, routes as orders, share};
 use crate::payments::routes as payments;
 
-const BUYERS: Access = Access::Roles(&[
-    Role::Customer,
-    Role::Agent,
-    Role::Vendor,
-    Role::Operator,
-    Role::Admin,
-]);
+const BUYERS: Access =
+    Access::Roles(&[Role::Customer, Role::Agent, Role::Vendor, Role::Operator, Role::Admin]);
 const DRIVERS: Access = Access::Roles(&[Role::Driver]);
 const HANDS: Access = Access::Roles(&[Role::Driver, Role::Operator, Role::Admin]);
 const DESK: Access = Access::Roles(&[Role::Operator, Role::Admin]);
@@ -69,6 +64,8 @@ fn route(
 pub fn table() -> Vec<Route> {
     let mut all = people();
     all.extend(bookings());
+    all.extend(journeys());
+    all.extend(paying());
     all.extend(driving());
     all.extend(documents());
     all
@@ -78,7 +75,12 @@ fn people() -> Vec<Route> {
     use Access::{Open, Person};
     vec![
         route(
-            Line(Method::POST, "/api/v1/auth/register", Open, "asks for an account; a code comes by SMS"),
+            Line(
+                Method::POST,
+                "/api/v1/auth/register",
+                Open,
+                "asks for an account; a code comes by SMS",
+            ),
             Some("Register"),
             (202, Some("Next")),
             post(auth::register),
@@ -144,8 +146,19 @@ fn bookings() -> Vec<Route> {
             ORDER,
             get(orders::read),
         ),
+    ]
+}
+
+fn journeys() -> Vec<Route> {
+    const ORDER: (u16, Option<&str>) = (200, Some("Order"));
+    vec![
         route(
-            Line(Method::POST, "/api/v1/orders/{order_id}/cancel", BUYERS, "calls it off before pickup; paid money goes back"),
+            Line(
+                Method::POST,
+                "/api/v1/orders/{order_id}/cancel",
+                BUYERS,
+                "calls it off before pickup; paid money goes back",
+            ),
             Some("Reason"),
             ORDER,
             post(handover::cancel),
@@ -157,29 +170,54 @@ fn bookings() -> Vec<Route> {
             post(handover::pickup),
         ),
         route(
-            Line(Method::POST, "/api/v1/orders/{order_id}/deliver", HANDS, "handed over against the PIN"),
+            Line(
+                Method::POST,
+                "/api/v1/orders/{order_id}/deliver",
+                HANDS,
+                "handed over against the PIN",
+            ),
             Some("Delivery"),
             ORDER,
             post(handover::deliver),
         ),
         route(
-            Line(Method::POST, "/api/v1/orders/{order_id}/assign", DESK, "gives it to a driver by hand"),
+            Line(
+                Method::POST,
+                "/api/v1/orders/{order_id}/assign",
+                DESK,
+                "gives it to a driver by hand",
+            ),
             Some("Assignment"),
             ORDER,
             post(handover::assign),
         ),
         route(
-            Line(Method::POST, "/api/v1/orders/{order_id}/unlock", DESK, "a fresh PIN after five wrong ones"),
+            Line(
+                Method::POST,
+                "/api/v1/orders/{order_id}/unlock",
+                DESK,
+                "a fresh PIN after five wrong ones",
+            ),
             Some("Reason"),
             ORDER,
             post(handover::unlock),
         ),
         route(
-            Line(Method::POST, "/api/v1/orders/{order_id}/share", BUYERS, "a link with which anybody may watch"),
+            Line(
+                Method::POST,
+                "/api/v1/orders/{order_id}/share",
+                BUYERS,
+                "a link with which anybody may watch",
+            ),
             Some("ShareWish"),
             (201, Some("ShareLink")),
             post(share::create),
         ),
+    ]
+}
+
+fn paying() -> Vec<Route> {
+    vec![
         route(
             Line(Method::POST, "/api/v1/payments/initiate", BUYERS, "asks for the money"),
             Some("Initiate"),
@@ -187,7 +225,12 @@ fn bookings() -> Vec<Route> {
             post(payments::initiate),
         ),
         route(
-            Line(Method::GET, "/api/v1/payments/status/{order_id}", Person, "where the money stands"),
+            Line(
+                Method::GET,
+                "/api/v1/payments/status/{order_id}",
+                Access::Person,
+                "where the money stands",
+            ),
             None,
             (200, Some("PaymentStatus")),
             get(payments::status),
@@ -210,7 +253,12 @@ fn driving() -> Vec<Route> {
             get(drivers::list),
         ),
         route(
-            Line(Method::DELETE, "/api/v1/drivers/me/devices/{device_id}", DRIVERS, "revokes a phone within seconds"),
+            Line(
+                Method::DELETE,
+                "/api/v1/drivers/me/devices/{device_id}",
+                DRIVERS,
+                "revokes a phone within seconds",
+            ),
             None,
             (204, None),
             delete(drivers::revoke),
@@ -228,13 +276,23 @@ fn driving() -> Vec<Route> {
             get(drivers::order),
         ),
         route(
-            Line(Method::POST, "/api/v1/admin/drivers/{driver_id}/status", DESK, "admits or suspends a driver"),
+            Line(
+                Method::POST,
+                "/api/v1/admin/drivers/{driver_id}/status",
+                DESK,
+                "admits or suspends a driver",
+            ),
             Some("DriverStatus"),
             (200, Some("DriverStatus")),
             post(drivers::status),
         ),
         route(
-            Line(Method::POST, "/api/v1/admin/fleet", DESK, "drivers and devices for up to 1,000 vehicles"),
+            Line(
+                Method::POST,
+                "/api/v1/admin/fleet",
+                DESK,
+                "drivers and devices for up to 1,000 vehicles",
+            ),
             Some("Fleet"),
             (200, Some("FleetDevices")),
             post(fleet::enrol),
@@ -257,12 +315,7 @@ fn documents() -> Vec<Route> {
             (200, None),
             get(openapi::page),
         ),
-        route(
-            Line(Method::GET, "/", Open, "the first page"),
-            None,
-            (200, None),
-            get(pages::home),
-        ),
+        route(Line(Method::GET, "/", Open, "the first page"), None, (200, None), get(pages::home)),
         route(
             Line(Method::GET, "/t/{token}", Open, "the buyer's page of a shared order"),
             None,

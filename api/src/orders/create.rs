@@ -12,7 +12,6 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use inzira_schemas::identity::Role;
-use inzira_schemas::states::OrderState;
 use inzira_schemas::{Micros, OrderId, Problem, VendorId, cell};
 use serde_json::Value;
 
@@ -130,18 +129,15 @@ async fn lay(
         owner_id: person.user_id.clone(),
         version: 1,
         kind: checked.kind.as_str().to_owned(),
-        state: OrderState::PendingPayment,
         country: "RW".to_owned(),
         currency: price.gross.currency.code().to_owned(),
         gross_minor: price.gross.minor,
         commission_minor: price.gross.share(prices.commission_basis_points)?.minor,
         tax_minor: price.gross.share(prices.tax_basis_points)?.minor,
-        discount_minor: 0,
         goods_value_minor: checked.load.goods_value_minor,
         customer_id,
         agent_id: (person.role == Role::Agent).then(|| person.actor_id.clone()),
         vendor_id: vendor(tx, person, wish).await?,
-        driver_id: None,
         weight_g: checked.load.weight_g,
         goods_class: wish.goods_class.clone(),
         origin_country: "RW".to_owned(),
@@ -162,21 +158,11 @@ async fn lay(
         destination_address_sealed: seal("destination_address", &wish.destination.address)?,
         note_sealed: seal("note", &wish.note)?,
         pin_hash,
-        pin_tries: 0,
-        pin_locked: 0,
-        signature_sha256: None,
-        match_rounds: 0,
-        match_started_at: None,
-        next_match_at: None,
         created_at: now.0,
         client_created_at: client_created_at.map(|at| at.0),
         updated_at: now.0,
-        paid_at: None,
-        assigned_at: None,
-        picked_up_at: None,
-        delivered_at: None,
-        cancelled_at: None,
-        order_id,
+        order_id: order_id.clone(),
+        ..Order::default()
     };
     Ok((order, pin))
 }

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use inzira_schemas::states::OrderState;
-use inzira_schemas::{DriverId, Problem};
+use inzira_schemas::{DriverId, OrderId, Problem};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -66,8 +66,9 @@ pub struct Assignment {
 
 /// Locks an order that the person may see.
 async fn locked(app: &App, person: &Person, order_id: &str) -> Result<(Tx, Order), ApiError> {
+    let known = OrderId::parse(order_id).map_err(|_| Problem::not_found("order"))?;
     let mut tx = app.db.begin(&person.actor()).await?;
-    let order = store::lock(&mut tx, order_id).await?;
+    let order = store::lock(&mut tx, known.as_str()).await?;
     let order = order
         .filter(|order| view::may_see(person, order))
         .ok_or_else(|| Problem::not_found("order"))?;
@@ -159,11 +160,7 @@ pub async fn deliver(
 }
 
 /// Counts the try, in a transaction of its own that commits although the delivery does not.
-async fn wrong_pin(
-    app: &App,
-    mut tx: Tx,
-    order: &mut Order,
-) -> Result<Json<Value>, ApiError> {
+async fn wrong_pin(app: &App, mut tx: Tx, order: &mut Order) -> Result<Json<Value>, ApiError> {
     let tries = order.pin_tries + 1;
     let locked = tries >= pin::TRIES_MAX;
     sqlx::query("UPDATE orders SET pin_tries = $2, pin_locked = $3 WHERE order_id = $1")
@@ -236,8 +233,7 @@ pub async fn assign(
     let (mut tx, mut order) = locked(&app, &person, &order_id).await?;
     let now = app.now();
     let reason = Reason { reason: wish.reason }.text();
-    let bound =
-        assignment::bind(&app, &mut tx, &mut order, driver_id.as_str(), &reason, now).await;
+    let bound = assignment::bind(&app, &mut tx, &mut order, driver_id.as_str(), &reason, now).await;
     match bound {
         Ok(true) => {}
         Ok(false) => {

@@ -82,15 +82,17 @@ pub async fn bound(
     checked: &Checked,
     now: Micros,
 ) -> Result<Money, ApiError> {
+    let unknown = || ApiError::invalid("quote", "no such quote; ask for a fresh one");
+    let quote_id = QuoteId::parse(quote_id).map_err(|_| unknown())?;
     let row = sqlx::query(
         "SELECT currency, gross_minor, wish_hash, expires_at FROM quotes \
          WHERE quote_id = $1 AND owner_id = $2",
     )
-    .bind(quote_id)
+    .bind(quote_id.as_str())
     .bind(owner_id)
     .fetch_optional(tx.conn())
     .await?;
-    let row = row.ok_or_else(|| ApiError::invalid("quote", "no such quote; ask for a fresh one"))?;
+    let row = row.ok_or_else(unknown)?;
     if row.try_get::<i64, _>(3)? <= now.0 {
         return Err(ApiError::invalid("quote", "the quote has expired; ask for a fresh one"));
     }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use inzira_schemas::OrderId;
 use inzira_schemas::identity::Role;
+use inzira_schemas::states::OrderState;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -41,6 +43,12 @@ pub async fn list(
 ) -> Result<Json<Value>, ApiError> {
     let limit = page.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     let (before_at, before_id) = cursor(page.after.as_deref())?;
+    let state = match &page.state {
+        Some(text) => OrderState::parse(text)
+            .ok_or_else(|| ApiError::invalid("state", "no such state"))?
+            .as_str(),
+        None => "",
+    };
     let mine = match person.role {
         Role::Operator | Role::Admin => "$1 <> ''",
         Role::Driver => "driver_id = $1",
@@ -56,7 +64,7 @@ pub async fn list(
         .bind(person.actor_id.clone())
         .bind(before_at)
         .bind(before_id)
-        .bind(page.state.unwrap_or_default())
+        .bind(state)
         .bind(limit)
         .fetch_all(app.db.read())
         .await?;
@@ -75,7 +83,8 @@ fn cursor(after: Option<&str>) -> Result<(i64, String), ApiError> {
     let Some(text) = after else { return Ok((i64::MAX, "~".to_owned())) };
     let wrong = || ApiError::invalid("after", "after is the next of the page before");
     let (at, id) = text.split_once('.').ok_or_else(wrong)?;
-    Ok((at.parse().map_err(|_| wrong())?, id.chars().take(80).collect()))
+    let id = OrderId::parse(id).map_err(|_| wrong())?;
+    Ok((at.parse().map_err(|_| wrong())?, id.to_string()))
 }
 
 /// `GET orders/{id}`.

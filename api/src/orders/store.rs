@@ -70,6 +70,65 @@ pub struct Order {
     pub cancelled_at: Option<i64>,
 }
 
+impl Default for Order {
+    /// An order that waits for its money, and nothing else yet.
+    fn default() -> Self {
+        let nowhere = Point { lat: 0.0, lon: 0.0 };
+        Self {
+            order_id: String::new(),
+            owner_id: String::new(),
+            version: 1,
+            kind: String::new(),
+            state: OrderState::PendingPayment,
+            country: String::new(),
+            currency: String::new(),
+            gross_minor: 0,
+            commission_minor: 0,
+            tax_minor: 0,
+            discount_minor: 0,
+            goods_value_minor: 0,
+            customer_id: String::new(),
+            agent_id: None,
+            vendor_id: None,
+            driver_id: None,
+            weight_g: None,
+            goods_class: None,
+            origin_country: String::new(),
+            destination_country: String::new(),
+            border_post: None,
+            pickup_h3_r9: 0,
+            destination_h3_r9: 0,
+            pickup_district: String::new(),
+            destination_district: String::new(),
+            pickup: nowhere,
+            destination: nowhere,
+            distance_m: None,
+            tariff: String::new(),
+            quote_id: None,
+            phone_sealed: Vec::new(),
+            phone_index: String::new(),
+            pickup_address_sealed: None,
+            destination_address_sealed: None,
+            note_sealed: None,
+            pin_hash: String::new(),
+            pin_tries: 0,
+            pin_locked: 0,
+            signature_sha256: None,
+            match_rounds: 0,
+            match_started_at: None,
+            next_match_at: None,
+            created_at: 0,
+            client_created_at: None,
+            updated_at: 0,
+            paid_at: None,
+            assigned_at: None,
+            picked_up_at: None,
+            delivered_at: None,
+            cancelled_at: None,
+        }
+    }
+}
+
 macro_rules! columns {
     () => {
         "order_id, owner_id, version, kind, state, country, currency, gross_minor, \
@@ -171,14 +230,17 @@ pub async fn lock(tx: &mut Tx, order_id: &str) -> Result<Option<Order>, ApiError
 
 /// Adds a new order with its first history row and event. False when the id is taken.
 pub async fn add(tx: &mut Tx, order: &Order, occurred_at: Micros) -> Result<bool, ApiError> {
-    let added = bind_all(sqlx::query(concat!(
-        "INSERT INTO orders (",
-        columns!(),
-        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
+    let added = bind_all(
+        sqlx::query(concat!(
+            "INSERT INTO orders (",
+            columns!(),
+            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
          $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, \
          $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49, $50, $51, \
          $52) ON CONFLICT (order_id) DO NOTHING"
-    )), order)
+        )),
+        order,
+    )
     .execute(tx.conn())
     .await?;
     if added.rows_affected() == 0 {
@@ -270,7 +332,10 @@ pub async fn change(tx: &mut Tx, order: &mut Order, change: Change<'_>) -> Resul
     }
     let step = Step {
         previous: Some(order.state),
-        previous_driver_id: order.driver_id.clone().filter(|old| change.driver_id.as_ref() != Some(old)),
+        previous_driver_id: order
+            .driver_id
+            .clone()
+            .filter(|old| change.driver_id.as_ref() != Some(old)),
         reason: change.reason,
         occurred_at: change.at,
     };
@@ -323,7 +388,9 @@ async fn write(tx: &mut Tx, order: &Order) -> Result<(), ApiError> {
     .execute(tx.conn())
     .await?;
     if written.rows_affected() != 1 {
-        return Err(Problem::conflict("order_changed", "the order has just changed; look again").into());
+        return Err(
+            Problem::conflict("order_changed", "the order has just changed; look again").into()
+        );
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! Never: shows an order to a stranger: for them there is no such order.
 
 use inzira_schemas::identity::Role;
-use inzira_schemas::{Micros, Problem};
+use inzira_schemas::{Micros, OrderId, Problem};
 use serde_json::{Value, json};
 
 use crate::accounts::phone::Phone;
@@ -18,10 +18,9 @@ use crate::secrets::{Keys, SealError};
 
 /// The order, if this person may see it; 404 otherwise, as for one that does not exist.
 pub async fn mine(app: &App, person: &Person, order_id: &str) -> Result<Order, ApiError> {
-    let order = store::read(&app.db, order_id).await?;
-    order
-        .filter(|order| may_see(person, order))
-        .ok_or_else(|| Problem::not_found("order").into())
+    let known = OrderId::parse(order_id).map_err(|_| Problem::not_found("order"))?;
+    let order = store::read(&app.db, known.as_str()).await?;
+    order.filter(|order| may_see(person, order)).ok_or_else(|| Problem::not_found("order").into())
 }
 
 /// Owner, customer, agent, vendor, its driver, the desk.
@@ -47,10 +46,11 @@ pub fn phone(keys: &Keys, order: &Order) -> Result<Phone, ApiError> {
 
 /// The order for somebody who may see it.
 pub fn of(keys: &Keys, person: &Person, order: &Order) -> Result<Value, ApiError> {
-    let open = |column: &'static str, sealed: &Option<Vec<u8>>| -> Result<Option<String>, SealError> {
-        let sealed = sealed.as_deref();
-        sealed.map(|blob| keys.unseal("orders", column, &order.order_id, blob)).transpose()
-    };
+    let open =
+        |column: &'static str, sealed: &Option<Vec<u8>>| -> Result<Option<String>, SealError> {
+            let sealed = sealed.as_deref();
+            sealed.map(|blob| keys.unseal("orders", column, &order.order_id, blob)).transpose()
+        };
     let at = |micros: Option<i64>| micros.map(|micros| Micros(micros).to_rfc3339());
     let pickup_address = open("pickup_address", &order.pickup_address_sealed)?;
     let destination_address = open("destination_address", &order.destination_address_sealed)?;

@@ -153,7 +153,10 @@ impl OrderWish {
     pub fn check_rest(&self) -> Result<(), ApiError> {
         for text in [&self.pickup.address, &self.destination.address, &self.note] {
             if text.as_ref().is_some_and(|text| text.chars().count() > TEXT_CHARS_MAX) {
-                return Err(ApiError::invalid("text", "addresses and notes have up to 300 letters"));
+                return Err(ApiError::invalid(
+                    "text",
+                    "addresses and notes have up to 300 letters",
+                ));
             }
         }
         if let Some(class) = &self.goods_class
@@ -218,9 +221,9 @@ impl QuoteWish {
                 Err(ApiError::invalid("weight", "send weight_g or weight_kg, not both"))
             }
             (Some(grams), None) => Ok(Some(grams)),
-            (None, Some(number)) => grams_of_kilograms(&number.to_string()).map(Some).ok_or_else(
-                || ApiError::invalid("weight", "weight_kg has up to three decimals"),
-            ),
+            (None, Some(number)) => grams_of_kilograms(&number.to_string())
+                .map(Some)
+                .ok_or_else(|| ApiError::invalid("weight", "weight_kg has up to three decimals")),
             (None, None) => Ok(None),
         }
     }
@@ -262,9 +265,11 @@ fn grams_of_kilograms(text: &str) -> Option<i64> {
 }
 
 fn point(place: &Place) -> Result<Point, ApiError> {
-    Point::new(place.lat, place.lon).filter(|point| point.lat != 0.0 || point.lon != 0.0).ok_or_else(
-        || ApiError::invalid("coordinates", "lat is -90 to 90 and lon -180 to 180, not both 0"),
-    )
+    Point::new(place.lat, place.lon)
+        .filter(|point| point.lat != 0.0 || point.lon != 0.0)
+        .ok_or_else(|| {
+            ApiError::invalid("coordinates", "lat is -90 to 90 and lon -180 to 180, not both 0")
+        })
 }
 
 #[cfg(test)]

@@ -18,12 +18,15 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::db::{Actor, DbError, Dialect};
 use crate::error::ApiError;
+use crate::http::idempotency;
 use crate::lease::Lease;
 
 /// Rows a turn; more wait for the next.
 const BATCH: i64 = 500;
 /// Sent rows are kept so long, seconds.
 const KEPT_S: i64 = 24 * 3600;
+/// Ended sessions, codes and quotes are kept so long, seconds.
+const ENDED_KEPT_S: i64 = 24 * 3600;
 /// Between two sweeps of sent rows, seconds.
 const SWEEP_S: i64 = 600;
 /// First pause after a failure; doubles up to the longest.
@@ -100,11 +103,7 @@ pub async fn run(app: Arc<App>, log: Arc<dyn EventLog>, stop: CancellationToken)
     }
 }
 
-async fn held_turn(
-    app: &App,
-    log: &dyn EventLog,
-    lease: &mut Lease,
-) -> Result<usize, RelayError> {
+async fn held_turn(app: &App, log: &dyn EventLog, lease: &mut Lease) -> Result<usize, RelayError> {
     if !lease.hold(app).await? {
         return Ok(0);
     }
@@ -130,7 +129,9 @@ pub async fn turn(app: &App, log: &dyn EventLog) -> Result<usize, RelayError> {
         records.push(record(row)?);
     }
     log.append(records).await?;
-    fail::fail_point!("outbox.after_append", |_| Err(LogError::Unknown("told to fail".into()).into()));
+    fail::fail_point!("outbox.after_append", |_| Err(
+        LogError::Unknown("told to fail".into()).into()
+    ));
     mark(app, &seqs).await?;
     metrics::counter!("inzira_outbox_sent_total").increment(seqs.len() as u64);
     Ok(seqs.len())
@@ -186,9 +187,15 @@ async fn sweep(app: &App) -> Result<(), ApiError> {
         .bind(now.plus_secs(-KEPT_S).0)
         .execute(tx.conn())
         .await?;
-    sqlx::query("DELETE FROM idempotency_keys WHERE created_at < $1")
-        .bind(now.plus_secs(-crate::http::idempotency::KEPT_S).0)
-        .execute(tx.conn())
-        .await?;
+    // Beside it whatever else has had its time.
+    for (sql, kept_s) in [
+        ("DELETE FROM idempotency_keys WHERE created_at < $1", idempotency::KEPT_S),
+        ("DELETE FROM sessions WHERE expires_at < $1", ENDED_KEPT_S),
+        ("DELETE FROM verification_codes WHERE expires_at < $1", ENDED_KEPT_S),
+        ("DELETE FROM quotes WHERE expires_at < $1", ENDED_KEPT_S),
+        ("DELETE FROM share_links WHERE expires_at < $1", 30 * ENDED_KEPT_S),
+    ] {
+        sqlx::query(sql).bind(now.plus_secs(-kept_s).0).execute(tx.conn()).await?;
+    }
     Ok(tx.commit().await?)
 }

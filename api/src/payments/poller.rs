@@ -22,6 +22,8 @@ use crate::payments::settle;
 const AT_ONCE: usize = 16;
 /// A driver that dies with an attempt in hand leaves it to the next after this long.
 const CLAIM: Duration = Duration::from_secs(30);
+/// How long the late money of an expired attempt is looked for, seconds.
+const LATE_S: i64 = 24 * 3600;
 /// Between looks when the rail says nothing better.
 const LOOK_AFTER_S: [u64; 5] = [2, 4, 8, 16, 30];
 
@@ -29,21 +31,22 @@ const LOOK_AFTER_S: [u64; 5] = [2, 4, 8, 16, 30];
 pub async fn turn(app: &App) -> Result<usize, ApiError> {
     let now = app.now();
     let due = sqlx::query(
-        "SELECT payment_id, next_look_at FROM payments WHERE next_look_at IS NOT NULL \
+        "SELECT payment_id, next_look_at, asked_at FROM payments WHERE next_look_at IS NOT NULL \
          AND next_look_at <= $1 ORDER BY next_look_at LIMIT $2",
     )
     .bind(now.0)
     .bind(app.config.payments.batch_max)
     .fetch_all(app.db.read())
     .await?;
-    let mut found: Vec<(String, i64)> = Vec::with_capacity(due.len());
+    let mut found: Vec<(String, i64, bool)> = Vec::with_capacity(due.len());
     for row in &due {
-        found.push((row.try_get(0)?, row.try_get(1)?));
+        let asked_at: Option<i64> = row.try_get(2)?;
+        found.push((row.try_get(0)?, row.try_get(1)?, asked_at.is_some()));
     }
     let count = found.len();
     futures::stream::iter(found)
-        .for_each_concurrent(AT_ONCE, |(payment_id, seen)| async move {
-            if let Err(error) = drive(app, &payment_id, seen).await {
+        .for_each_concurrent(AT_ONCE, |(payment_id, seen, asked)| async move {
+            if let Err(error) = drive(app, &payment_id, seen, asked).await {
                 tracing::warn!(payment_id, error = %error, "a payment attempt waits");
             }
         })
@@ -61,12 +64,12 @@ pub async fn next_in(app: &App, longest: Duration) -> Result<Duration, ApiError>
     Ok(Duration::from_micros(wait_us).clamp(Duration::from_millis(2), longest))
 }
 
-async fn drive(app: &App, payment_id: &str, seen: i64) -> Result<(), ApiError> {
+async fn drive(app: &App, payment_id: &str, seen: i64, asked: bool) -> Result<(), ApiError> {
     let now = app.now();
-    let Some(before) = attempts::read(&app.db, payment_id).await? else { return Ok(()) };
     if !claim(app, payment_id, seen, now).await? {
         return Ok(());
     }
+    let Some(before) = attempts::read(&app.db, payment_id).await? else { return Ok(()) };
     if before.refund_pending_minor > 0 {
         return give_back(app, &before).await;
     }
@@ -78,8 +81,9 @@ async fn drive(app: &App, payment_id: &str, seen: i64) -> Result<(), ApiError> {
     };
     match before.state {
         // Never asked: ask. Asked without a word of how it ended: look first.
-        PaymentState::Pending if before.asked_at.is_none() => ask(app, &before, &charge).await,
+        PaymentState::Pending if !asked => ask(app, &before, &charge).await,
         PaymentState::Pending | PaymentState::Submitted => look(app, &before, &charge).await,
+        PaymentState::Expired => look_late(app, &before, &charge).await,
         _ => Ok(()),
     }
 }
@@ -122,9 +126,7 @@ async fn look(app: &App, payment: &Payment, charge: &Charge) -> Result<(), ApiEr
     let id = &payment.payment_id;
     match app.rail.look_up(charge).await {
         Ok(Standing::Done { fee }) => settle::captured(app, id, fee).await,
-        Ok(Standing::Failed { code }) => {
-            settle::failed(app, id, PaymentState::Failed, &code).await
-        }
+        Ok(Standing::Failed { code }) => settle::failed(app, id, PaymentState::Failed, &code).await,
         // The reference is the rail's idempotency key, so asking again is the same charge.
         Ok(Standing::NotFound) if app.now().0 < payment.expires_at => {
             ask(app, payment, charge).await?;
@@ -139,6 +141,19 @@ async fn look(app: &App, payment: &Payment, charge: &Charge) -> Result<(), ApiEr
             again(app, payment).await
         }
     }
+}
+
+/// An expired attempt: late money is taken; otherwise it is looked at for a day.
+async fn look_late(app: &App, payment: &Payment, charge: &Charge) -> Result<(), ApiError> {
+    let standing = app.rail.look_up(charge).await;
+    if let Ok(Standing::Done { fee }) = standing {
+        return settle::captured(app, &payment.payment_id, fee).await;
+    }
+    let now = app.now();
+    let over = now >= Micros(payment.requested_at).plus_secs(LATE_S)
+        || matches!(standing, Ok(Standing::Failed { .. } | Standing::NotFound));
+    let next = (!over).then(|| settle::later(now, settle::LOOK_FOR_LATE));
+    look_next(app, payment, next).await
 }
 
 async fn give_back(app: &App, payment: &Payment) -> Result<(), ApiError> {
@@ -160,6 +175,10 @@ async fn give_back(app: &App, payment: &Payment) -> Result<(), ApiError> {
 /// Looks again later; no event: nothing was learned.
 async fn again(app: &App, payment: &Payment) -> Result<(), ApiError> {
     let next = settle::later(app.now(), look_after(payment.looks + 1));
+    look_next(app, payment, Some(next)).await
+}
+
+async fn look_next(app: &App, payment: &Payment, next: Option<i64>) -> Result<(), ApiError> {
     let mut tx = app.db.begin(&crate::db::Actor::system()).await?;
     sqlx::query(
         "UPDATE payments SET looks = looks + 1, next_look_at = $2 \

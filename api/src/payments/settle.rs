@@ -17,12 +17,15 @@ use crate::orders::store::{self, Change, Order};
 use crate::payments::attempts::{self, Payment};
 use crate::payments::ledger;
 
+/// Between looks for the late money of an expired attempt.
+pub const LOOK_FOR_LATE: Duration = Duration::from_secs(30 * 60);
+
 /// Money came.
 pub async fn captured(app: &App, payment_id: &str, fee: Money) -> Result<(), ApiError> {
     let Some((mut tx, mut order, mut payment)) = both(app, payment_id).await? else {
         return Ok(());
     };
-    // Late money of an expired attempt is money too.
+    // Late money of an expired attempt is money too; a second one for one order goes back.
     if !payment.is_open() && payment.state != PaymentState::Expired {
         return Ok(());
     }
@@ -69,7 +72,9 @@ pub async fn failed(
     let now = app.now();
     payment.state = state;
     payment.failure_code = Some(code.to_owned());
-    payment.next_look_at = None;
+    // Nobody answered in time, and money may still come: the rail is asked for a day yet.
+    let late = state == PaymentState::Expired;
+    payment.next_look_at = late.then(|| later(now, LOOK_FOR_LATE));
     attempts::write(&mut tx, &mut payment, now).await?;
     if order.state == OrderState::PendingPayment {
         step(&mut tx, &mut order, OrderState::PaymentFailed, code, now).await?;

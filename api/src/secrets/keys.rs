@@ -190,8 +190,12 @@ fn fresh() -> Stored {
 fn write_private(path: &Path, stored: &Stored) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let beside = path.with_extension(format!("tmp{}", std::process::id()));
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
     file.write_all(serde_json::to_string_pretty(stored)?.as_bytes())?;
     file.sync_all()?;
     let linked = std::fs::hard_link(&beside, path);

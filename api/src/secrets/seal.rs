@@ -39,10 +39,11 @@ impl Keys {
         rand::rng().fill_bytes(&mut nonce);
         let place = place(table, column, row);
         let payload = Payload { msg: text.as_bytes(), aad: place.as_bytes() };
-        let body = self
-            .cipher
-            .encrypt(&Nonce::from(nonce), payload)
-            .map_err(|_| SealError { table, column, row: row.to_owned() })?;
+        let body = self.cipher.encrypt(&Nonce::from(nonce), payload).map_err(|_| SealError {
+            table,
+            column,
+            row: row.to_owned(),
+        })?;
         let mut blob = Vec::with_capacity(1 + 1 + KEY_ID.len() + NONCE_BYTES + body.len());
         blob.push(VERSION);
         blob.push(KEY_ID.len() as u8);
@@ -83,8 +84,7 @@ impl Keys {
         let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_| wrong())?;
         let place = place(table, column, row);
         let payload = Payload { msg: body, aad: place.as_bytes() };
-        let bytes =
-            self.cipher.decrypt(&Nonce::from(nonce), payload).map_err(|_| wrong())?;
+        let bytes = self.cipher.decrypt(&Nonce::from(nonce), payload).map_err(|_| wrong())?;
         String::from_utf8(bytes).map_err(|_| wrong())
     }
 }

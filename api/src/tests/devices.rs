@@ -1,7 +1,7 @@
 //! Phones: enrolled, recognised, revoked; fleets.
 
 use http::Method;
-use inzira_schemas::identity::{Credential, Identity as _};
+use inzira_schemas::identity::Credential;
 use serde_json::json;
 
 use super::harness::{each, text};
@@ -11,7 +11,8 @@ async fn an_enrolled_phone_is_known_by_token_password_and_id() {
     each(async |house| {
         let session = house.person("driver", "+250788100001").await;
         let token = text(&session, "access_token");
-        let made = house.post(&token, "/api/v1/drivers/me/devices", json!({ "label": "moto" })).await;
+        let made =
+            house.post(&token, "/api/v1/drivers/me/devices", json!({ "label": "moto" })).await;
         let made = made.expect(201).json();
         let secret = text(&made, "token");
         assert_eq!(made["id"], made["token"]);
@@ -50,7 +51,8 @@ async fn a_revoked_phone_is_unknown_at_once_and_another_drivers_is_not_found() {
         let session = house.person("driver", "+250788100001").await;
         let other = house.person("driver", "+250788100002").await;
         let token = text(&session, "access_token");
-        let made = house.post(&token, "/api/v1/drivers/me/devices", json!({})).await.expect(201).json();
+        let made =
+            house.post(&token, "/api/v1/drivers/me/devices", json!({})).await.expect(201).json();
         let credential = Credential::Bearer(text(&made, "token"));
         let identity = house.api.identity();
         assert!(identity.device(&credential, None).await.unwrap().is_some());
@@ -73,7 +75,8 @@ async fn a_fleet_is_enrolled_by_label_and_again_finds_the_same_drivers() {
     each(async |house| {
         let operator = house.first("operator").await;
         let body = json!({ "vehicles": ["cab 1", "cab 2"] });
-        let first = house.post(&operator, "/api/v1/admin/fleet", body.clone()).await.expect(200).json();
+        let first =
+            house.post(&operator, "/api/v1/admin/fleet", body.clone()).await.expect(200).json();
         let again = house.post(&operator, "/api/v1/admin/fleet", body).await.expect(200).json();
         assert_eq!(first.as_array().unwrap().len(), 2);
         assert_eq!(first[0]["driver_id"], again[0]["driver_id"]);

@@ -5,6 +5,7 @@ mod audit;
 mod devices;
 mod doubles;
 mod harness;
+mod measure;
 mod money;
 mod orders;
 mod outbox;

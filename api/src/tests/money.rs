@@ -200,6 +200,70 @@ async fn a_rail_that_loses_answers_moves_exactly_what_the_ledger_says() {
     }
 }
 
+/// A rail whose payers answer only when a test says so.
+#[derive(Debug, Default)]
+struct SlowRail(std::sync::atomic::AtomicBool);
+
+#[async_trait]
+impl PaymentGateway for SlowRail {
+    fn name(&self) -> &'static str {
+        "MOCK"
+    }
+
+    async fn request(&self, _: &Charge) -> Result<Accepted, GatewayError> {
+        Ok(Accepted { provider_reference: "x".into(), look_after: None })
+    }
+
+    async fn look_up(&self, charge: &Charge) -> Result<Standing, GatewayError> {
+        let answered = self.0.load(Ordering::SeqCst);
+        let fee = Money::new(0, charge.amount.currency);
+        Ok(if answered { Standing::Done { fee } } else { Standing::Waiting })
+    }
+
+    async fn refund(&self, _: &Payout) -> Result<(), GatewayError> {
+        Ok(())
+    }
+
+    async fn pay_out(&self, _: &Payout) -> Result<(), GatewayError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn late_money_of_an_expired_attempt_is_found_and_goes_back_when_paid_twice() {
+    let rail = Arc::new(SlowRail::default());
+    let house = house("sqlite:", Some(rail.clone())).await;
+    let app = &house.api.app;
+    let customer = house.customer().await;
+    let made = house.book_as(&customer, "k", parcel(3_000)).await.expect(201).json();
+    let order_id = text(&made, "order_id");
+    for _ in 0..40 {
+        crate::payments::poller::turn(app).await.unwrap();
+        house.clock.advance_secs(31);
+    }
+    // Access tokens end after a quarter of an hour.
+    let again_in = async || {
+        let session = house.login("+250788000001", "correct horse").await.expect(200).json();
+        text(&session, "access_token")
+    };
+    let customer = again_in().await;
+    assert_eq!(house.state(&customer, &order_id).await, "payment_failed");
+    let again = json!({ "order_id": order_id });
+    house.post(&customer, "/api/v1/payments/initiate", again).await.expect(200);
+    rail.0.store(true, Ordering::SeqCst);
+    for _ in 0..80 {
+        crate::payments::poller::turn(app).await.unwrap();
+        house.clock.advance_secs(31);
+    }
+    let customer = again_in().await;
+    assert_eq!(house.state(&customer, &order_id).await, "confirmed");
+    let attempts = crate::payments::attempts::of_order(&app.db, &order_id).await.unwrap();
+    let states: Vec<&str> = attempts.iter().map(|attempt| attempt.state.as_str()).collect();
+    assert_eq!(states, ["captured", "refunded"]);
+    assert_eq!(balances(&house).await, (-3_000, 3_000));
+    assert_sound(&house).await;
+}
+
 #[tokio::test]
 async fn the_ledger_refuses_changes_and_verify_names_what_a_foreign_hand_did() {
     each(async |house| {

@@ -11,7 +11,8 @@ async fn a_ride_is_quoted_booked_paid_assigned_picked_up_and_delivered() {
     each(async |house| {
         let customer = house.customer().await;
         let (driver, driver_id) = house.driver("+250788100001", PICKUP).await;
-        let quote = house.post(&customer, "/api/v1/quotes", quote_of(ride())).await.expect(201).json();
+        let quote =
+            house.post(&customer, "/api/v1/quotes", quote_of(ride())).await.expect(201).json();
         let mut wish = ride();
         wish["quote_id"] = quote["quote_id"].clone();
         let made = house.book_as(&customer, "one", wish).await.expect(201).json();

@@ -1,8 +1,8 @@
 //! The pages, the share link and the documents.
 
 use http::Method;
-use inzira_schemas::identity::{Caller, Credential, Identity as _};
 use inzira_schemas::OrderId;
+use inzira_schemas::identity::{Caller, Credential};
 use serde_json::{Value, json};
 
 use super::harness::{House, each, ride, text};

@@ -33,6 +33,25 @@ async fn a_database_is_not_opened_with_the_keys_of_another_house() {
 }
 
 #[tokio::test]
+async fn a_damaged_write_ahead_log_is_refused_with_its_place() {
+    let first = house("sqlite:", None).await;
+    first.customer().await;
+    let folder = tempfile::tempdir().unwrap();
+    // As after a kill: the files as they stand, with the service still open.
+    std::fs::create_dir(folder.path().join("keys")).unwrap();
+    for name in ["inzira.db", "inzira.db-wal", "keys/keys.json"] {
+        std::fs::copy(first.folder.path().join(name), folder.path().join(name)).unwrap();
+    }
+    let config = crate::ApiConfig { data: folder.path().to_owned(), ..first.config.clone() };
+    let path = folder.path().join("inzira.db-wal");
+    let mut wal = std::fs::read(&path).unwrap();
+    wal[32 + 24 + 100] ^= 1;
+    std::fs::write(&path, wal).unwrap();
+    let refused = crate::verify_audit(&config).await.unwrap_err().to_string();
+    assert!(refused.contains("damaged at byte 32"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_person_registers_verifies_and_logs_in() {
     each(async |house| {
         let phone = "0788 000 001";
@@ -117,12 +136,15 @@ async fn logging_out_ends_the_tokens_too() {
 async fn a_browser_needs_its_csrf_token_to_change_anything() {
     each(async |house| {
         house.customer().await;
-        let body = json!({ "phone": "+250788000001", "password": "correct horse", "browser": true });
-        let answer = house.send(Method::POST, "/api/v1/auth/login", &[], Some(body)).await.expect(200);
+        let body =
+            json!({ "phone": "+250788000001", "password": "correct horse", "browser": true });
+        let answer =
+            house.send(Method::POST, "/api/v1/auth/login", &[], Some(body)).await.expect(200);
         let cookies = answer.cookies();
         let session = cookies.iter().find(|cookie| cookie.starts_with("inzira_session=")).unwrap();
         assert!(session.contains("HttpOnly") && session.contains("SameSite=Lax"), "{session}");
-        let jar: Vec<&str> = cookies.iter().map(|cookie| cookie.split(';').next().unwrap()).collect();
+        let jar: Vec<&str> =
+            cookies.iter().map(|cookie| cookie.split(';').next().unwrap()).collect();
         let jar = jar.join("; ");
         let csrf = text(&answer.json(), "csrf_token");
         let cookie = ("cookie", jar.as_str());

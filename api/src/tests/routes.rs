@@ -66,13 +66,34 @@ async fn a_problem_repeats_the_correlation_id() {
 }
 
 #[tokio::test]
+async fn odd_paths_and_queries_are_refused_and_break_nothing() {
+    each(async |house| {
+        let token = house.customer().await;
+        for path in
+            ["/api/v1/orders/%00", "/api/v1/orders/ord_%27%3B--", "/api/v1/payments/status/%00"]
+        {
+            house.get(&token, path).await.expect(404);
+        }
+        for query in ["state=%00", "state=x", "after=1.%00", "after=x"] {
+            house.get(&token, &format!("/api/v1/orders?{query}")).await.expect(422);
+        }
+        let nul = json!({ "order_id": "ord_\u{0}" });
+        house.post(&token, "/api/v1/payments/initiate", nul).await.expect(404);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn odd_bodies_are_refused_by_kind() {
     each(async |house| {
         let token = house.customer().await;
         let bearer = format!("Bearer {token}");
         let auth = ("authorization", bearer.as_str());
         let path = "/api/v1/quotes";
-        house.send(Method::POST, path, &[auth, ("content-type", "text/plain")], None).await.expect(415);
+        house
+            .send(Method::POST, path, &[auth, ("content-type", "text/plain")], None)
+            .await
+            .expect(415);
         let big = json!({ "kind": "x".repeat(70_000) });
         house.post(&token, path, big).await.expect(413);
         house.post(&token, path, json!({ "kind": "ride" })).await.expect(422);
