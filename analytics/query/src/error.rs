@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
 use inzira_event_log::LogError;
 
 /// Why a question has no answer.
@@ -60,12 +61,19 @@ impl From<DataFusionError> for QueryError {
     fn from(error: DataFusionError) -> Self {
         let text = tidy(&error.find_root().strip_backtrace());
         match error.find_root() {
-            DataFusionError::SQL(..)
-            | DataFusionError::SchemaError(..)
+            DataFusionError::SQL(error, _) => match error.as_ref() {
+                ParserError::RecursionLimitExceeded => Self::TooComplex("nested too deeply".into()),
+                ParserError::ParserError(text) | ParserError::TokenizerError(text) => {
+                    Self::Wrong(format!("not SQL: {text}"))
+                }
+            },
+            DataFusionError::SchemaError(..)
             | DataFusionError::Plan(_)
             | DataFusionError::Configuration(_)
             | DataFusionError::NotImplemented(_) => Self::Wrong(text),
             DataFusionError::Diagnostic(..) | DataFusionError::Collection(_) => Self::Wrong(text),
+            // The engine calls a full spill folder an I/O error.
+            _ if text.contains("disk space during the spilling") => Self::Memory(first_line(&text)),
             DataFusionError::ResourcesExhausted(_) => Self::Memory(first_line(&text)),
             DataFusionError::Execution(_) | DataFusionError::ArrowError(..) => Self::Failed(text),
             DataFusionError::ParquetError(_)
@@ -93,8 +101,8 @@ fn is_storage(error: &(dyn std::error::Error + 'static)) -> bool {
 /// The engine's prefixes say nothing to people.
 fn tidy(text: &str) -> String {
     const PREFIXES: [&str; 7] = [
+        "Io error: ",
         "Error during planning: ",
-        "SQL error: ",
         "Schema error: ",
         "Execution error: ",
         "Resources exhausted: ",
@@ -119,9 +127,6 @@ mod tests {
     #[test]
     fn the_engines_prefixes_are_taken_off() {
         let error = DataFusionError::Plan("table 'datafusion.public.x' not found".to_owned());
-        assert_eq!(
-            QueryError::from(error).to_string(),
-            "table 'datafusion.public.x' not found"
-        );
+        assert_eq!(QueryError::from(error).to_string(), "table 'datafusion.public.x' not found");
     }
 }

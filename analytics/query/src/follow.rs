@@ -196,9 +196,9 @@ impl Follower {
         {
             *as_of = (*as_of).max(*at);
         }
-        let due = asked.as_ref().is_none_or(|(at, since, _)| {
-            since.elapsed() >= HEADS_EVERY && *as_of >= *at
-        });
+        let due = asked
+            .as_ref()
+            .is_none_or(|(at, since, _)| since.elapsed() >= HEADS_EVERY && *as_of >= *at);
         if due {
             let at = self.clock.now();
             *asked = Some((at, Instant::now(), heads(self.log.as_ref(), &cut.topics()).await?));

@@ -123,12 +123,9 @@ enum Writer<W: Write + Send> {
 impl<W: Write + Send> Writer<W> {
     fn new(format: Format, schema: &SchemaRef, out: W) -> Result<Self, QueryError> {
         Ok(match format {
-            Format::Table => Self::Table {
-                schema: Arc::clone(schema),
-                batches: Vec::new(),
-                rows: 0,
-                out,
-            },
+            Format::Table => {
+                Self::Table { schema: Arc::clone(schema), batches: Vec::new(), rows: 0, out }
+            }
             Format::Csv => Self::Csv {
                 writer: csv::WriterBuilder::new()
                     .with_header(true)
@@ -188,11 +185,8 @@ impl<W: Write + Send> Writer<W> {
         match self {
             Self::Table { schema, batches, rows, mut out } => {
                 let options = FormatOptions::default().with_timestamp_tz_format(Some(INSTANT));
-                let batches = if batches.is_empty() {
-                    vec![RecordBatch::new_empty(schema)]
-                } else {
-                    batches
-                };
+                let batches =
+                    if batches.is_empty() { vec![RecordBatch::new_empty(schema)] } else { batches };
                 writeln!(out, "{}", pretty_format_batches_with_options(&batches, &options)?)?;
                 if rows > TABLE_ROWS_MAX {
                     writeln!(out, "{TABLE_ROWS_MAX} of {rows} rows; --format csv has all of them")?;

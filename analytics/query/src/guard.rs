@@ -252,10 +252,7 @@ impl Visitor for Watch<'_> {
 }
 
 fn writes(body: &SetExpr) -> bool {
-    matches!(
-        body,
-        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_)
-    )
+    matches!(body, SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_))
 }
 
 fn unknown_table_function(name: &ObjectName) -> Option<QueryError> {

@@ -137,8 +137,7 @@ async fn answer_heatmap(
         return Ok(not_modified(&etag));
     }
     let _turn = turn(&app.heatmaps)?;
-    let answer =
-        app.questions.revenue_heatmap(&request).await.map_err(|error| problem(&error))?;
+    let answer = app.questions.revenue_heatmap(&request).await.map_err(|error| problem(&error))?;
     let as_of = answer.data_as_of;
     let hidden = answer.suppressed_cells;
     // Thousands of hexagons take milliseconds: not on a thread that serves connections.

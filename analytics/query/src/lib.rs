@@ -38,6 +38,6 @@ pub use error::QueryError;
 pub use format::{Format, write};
 pub use heatmap::{HeatmapAnswer, HeatmapRequest};
 pub use http::router;
-pub use questions::{Mode, Questions, QueryConfig, QueryHealth};
+pub use questions::{Mode, QueryConfig, QueryHealth, Questions};
 pub use session::EngineLimits;
 pub use sql::{Answer, Limits};

@@ -225,7 +225,8 @@ impl Questions {
     async fn read_once(&self, tables: &[Table]) -> Result<Arc<View>, QueryError> {
         let bytes_max = self.config.tail_bytes_max;
         let (log, clock) = (&self.log, self.clock.as_ref());
-        let view = follow::read_once(log, self.committed.as_ref(), clock, tables, bytes_max).await?;
+        let view =
+            follow::read_once(log, self.committed.as_ref(), clock, tables, bytes_max).await?;
         Ok(Arc::new(view))
     }
 

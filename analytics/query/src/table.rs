@@ -76,12 +76,13 @@ impl ArchiveTable {
         let statistics = Statistics::try_merge_iter(statistics, &self.view.shape.schema)?;
         let source = self.parquet_source(state, predicate, filters)?;
         let partitions = state.config().target_partitions();
-        let config = FileScanConfigBuilder::new(ObjectStoreUrl::parse(STORE_URL)?, Arc::new(source))
-            .with_file_groups(FileGroup::new(files).split_files(partitions))
-            .with_statistics(statistics)
-            .with_limit(if filters.is_empty() { limit } else { None })
-            .with_projection_indices(projection.cloned())?
-            .build();
+        let config =
+            FileScanConfigBuilder::new(ObjectStoreUrl::parse(STORE_URL)?, Arc::new(source))
+                .with_file_groups(FileGroup::new(files).split_files(partitions))
+                .with_statistics(statistics)
+                .with_limit(if filters.is_empty() { limit } else { None })
+                .with_projection_indices(projection.cloned())?
+                .build();
         Ok(Some(DataSourceExec::from_data_source(config)))
     }
 
@@ -147,8 +148,10 @@ impl ArchiveTable {
     async fn tail(&self, state: &dyn Session) -> Result<Vec<RecordBatch>> {
         let mut batches = self.view.certain.clone();
         for doubtful in &self.view.doubtful {
-            let cleared =
-                doubtful.cleared.get_or_try_init(|| self.without_committed(state, doubtful)).await?;
+            let cleared = doubtful
+                .cleared
+                .get_or_try_init(|| self.without_committed(state, doubtful))
+                .await?;
             batches.push(cleared.clone());
         }
         Ok(batches)

@@ -54,7 +54,8 @@ struct Rows {
 
 impl Rows {
     fn kept(&self, keep: &[bool]) -> Result<Rows, ArrowError> {
-        let batch = compact(&filter_record_batch(&self.batch, &BooleanArray::from(keep.to_vec()))?)?;
+        let batch =
+            compact(&filter_record_batch(&self.batch, &BooleanArray::from(keep.to_vec()))?)?;
         let places =
             self.places.iter().zip(keep).filter(|(_, keep)| **keep).map(|(place, _)| *place);
         Ok(Rows { batch, places: places.collect() })

@@ -18,14 +18,14 @@ use inzira_event_log::{
     Transactor,
 };
 use inzira_schemas::{Event, Micros, SystemClock, Topic, event_id, wire};
+use inzira_store::Opened;
 use inzira_store::object_store::memory::InMemory;
 use inzira_store::object_store::path::Path;
 use inzira_store::object_store::{ObjectStore, ObjectStoreExt};
-use inzira_store::Opened;
 use parquet::arrow::ArrowWriter;
 
 use crate::error::QueryError;
-use crate::questions::{Questions, QueryConfig};
+use crate::questions::{QueryConfig, Questions};
 use crate::repeats::row_keys;
 use crate::session::EngineLimits;
 use crate::shape::Shape;
@@ -205,7 +205,7 @@ impl HandArchive {
         let mut records = Vec::new();
         for ((topic, partition), end) in self.log.0.ends(table.topics()) {
             let from = next.next_of(topic, partition);
-            let to = end.min(from + rows_max as u64);
+            let to = end.min(from.saturating_add(rows_max as u64));
             let partitions = self.log.0.partitions.lock().unwrap();
             let range = usize::try_from(from).unwrap()..usize::try_from(to).unwrap();
             records.extend_from_slice(&partitions[&(topic, partition)][range]);

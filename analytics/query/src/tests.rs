@@ -4,3 +4,4 @@ mod consistency;
 mod limits;
 mod over_http;
 mod tables;
+mod with_the_archive;

@@ -13,32 +13,15 @@ pub struct View {
     pub name: &'static str,
     /// The tables it reads.
     pub reads: &'static [Table],
-    /// What a row is.
-    pub comment: &'static str,
     /// Its text.
     pub sql: fn() -> String,
 }
 
 /// Every view.
 pub const VIEWS: [View; 3] = [
-    View {
-        name: "positions",
-        reads: &[Table::PositionsAll],
-        comment: "the best known position for a fix: its newest revision",
-        sql: positions,
-    },
-    View {
-        name: "orders",
-        reads: &[Table::OrderEvents],
-        comment: "the latest state of each order, with the times it went through",
-        sql: orders,
-    },
-    View {
-        name: "payments",
-        reads: &[Table::PaymentEvents],
-        comment: "the latest of each payment attempt, with captured_at and refunded_at",
-        sql: payments,
-    },
+    View { name: "positions", reads: &[Table::PositionsAll], sql: positions },
+    View { name: "orders", reads: &[Table::OrderEvents], sql: orders },
+    View { name: "payments", reads: &[Table::PaymentEvents], sql: payments },
 ];
 
 /// The view of a name.
@@ -103,7 +86,5 @@ fn newest(prefix: &str, states: &[&str]) -> String {
     for (rank, state) in states.iter().enumerate() {
         cases.push_str(&format!(" WHEN '{state}' THEN {rank}"));
     }
-    format!(
-        "CAST({prefix}recorded_at AS BIGINT) * 16 + CASE {prefix}state{cases} ELSE 15 END"
-    )
+    format!("CAST({prefix}recorded_at AS BIGINT) * 16 + CASE {prefix}state{cases} ELSE 15 END")
 }

@@ -16,7 +16,6 @@ fn questions_of_every_kind_are_let_through() {
         "select * from fixes where event_date = '2026-02-01' limit 10;",
         "WITH a AS (SELECT 1 AS n) SELECT n FROM a UNION ALL SELECT 2",
         "VALUES (1), (2)",
-        "TABLE fixes",
         "EXPLAIN SELECT 1",
         "EXPLAIN ANALYZE VERBOSE SELECT count(*) FROM fixes",
         "SHOW TABLES",

@@ -60,8 +60,7 @@ fn what_is_no_cell_has_no_parent_resolution_place_or_neighbours() {
     assert_eq!(as_numbers(&grid_distance(&none).unwrap()), [None; 4]);
     assert_eq!(grid_disk(&none).unwrap().null_count(), 4);
     assert_eq!(coordinate(&none, |p| p.lat()).unwrap().null_count(), 4);
-    let valid: Vec<Option<bool>> =
-        is_valid_cell(&none).unwrap().as_boolean().iter().collect();
+    let valid: Vec<Option<bool>> = is_valid_cell(&none).unwrap().as_boolean().iter().collect();
     assert_eq!(valid, [Some(false), Some(false), Some(false), None]);
 }
 

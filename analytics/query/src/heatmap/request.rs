@@ -141,7 +141,9 @@ impl HeatmapParameters {
             hide_thin: false,
         };
         match (request.from, request.to) {
-            (Some(from), Some(to)) if from >= to => bad("to", "a moment after from; it is exclusive"),
+            (Some(from), Some(to)) if from >= to => {
+                bad("to", "a moment after from; it is exclusive")
+            }
             _ => Ok(request),
         }
     }

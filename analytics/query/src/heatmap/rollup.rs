@@ -130,10 +130,9 @@ pub async fn load(
     view: Arc<View>,
     revenue: &Revenue,
 ) -> Result<(), QueryError> {
-    for (table, columns) in [
-        (Table::OrderEvents, &ORDER_COLUMNS[..]),
-        (Table::PaymentEvents, &PAYMENT_COLUMNS[..]),
-    ] {
+    for (table, columns) in
+        [(Table::OrderEvents, &ORDER_COLUMNS[..]), (Table::PaymentEvents, &PAYMENT_COLUMNS[..])]
+    {
         let session = engine.session(Arc::clone(&view));
         let text = format!("SELECT {} FROM {}", columns.join(", "), table.name());
         let plan = session.create_logical_plan(&text).await?;

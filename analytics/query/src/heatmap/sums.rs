@@ -116,7 +116,10 @@ pub struct Words(Vec<String>);
 impl Words {
     /// The word's number, if it was seen.
     pub fn find(&self, word: &str) -> Option<u16> {
-        self.0.iter().position(|known| known == word).and_then(|index| u16::try_from(index + 1).ok())
+        self.0
+            .iter()
+            .position(|known| known == word)
+            .and_then(|index| u16::try_from(index + 1).ok())
     }
 
     /// The word's number, from 1; 0 once there are too many words to number.

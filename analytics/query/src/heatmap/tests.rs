@@ -153,9 +153,9 @@ fn naive(stories: &[Story], request: &HeatmapRequest) -> HeatmapAnswer {
     }
     let mut sums: BTreeMap<(Option<i64>, &str), Sum> = BTreeMap::new();
     for story in stories {
-        let kind_fits = request
-            .kind
-            .is_none_or(|kind| story.order_known && KINDS[usize::from(story.kind)] == kind.as_str());
+        let kind_fits = request.kind.is_none_or(|kind| {
+            story.order_known && KINDS[usize::from(story.kind)] == kind.as_str()
+        });
         for payment in &story.payments {
             let Some(after) = payment.captured_after_s else { continue };
             let captured_at = at(after);
@@ -169,9 +169,10 @@ fn naive(stories: &[Story], request: &HeatmapRequest) -> HeatmapAnswer {
             let key = known.then(|| h3::parent(place(end), request.resolution).unwrap());
             let sum = sums.entry((key, CURRENCIES[usize::from(payment.currency)])).or_default();
             sum.captured += payment.amount;
-            sum.refunded += payment.refunds.iter().fold(0, |sum, refund| {
-                sum + (*refund).min(payment.amount - sum)
-            });
+            sum.refunded += payment
+                .refunds
+                .iter()
+                .fold(0, |sum, refund| sum + (*refund).min(payment.amount - sum));
             sum.payments += 1;
             if story.order_known {
                 sum.customers.insert(story.customer);
@@ -224,12 +225,8 @@ fn rollup(said: &[Said]) -> Revenue {
     let revenue = Revenue::new(1_000_000);
     for said in said {
         let (table, record) = match said {
-            Said::Order(event) => {
-                (Table::OrderEvents, inzira_event_log::NewRecord::of(event))
-            }
-            Said::Payment(event) => {
-                (Table::PaymentEvents, inzira_event_log::NewRecord::of(event))
-            }
+            Said::Order(event) => (Table::OrderEvents, inzira_event_log::NewRecord::of(event)),
+            Said::Payment(event) => (Table::PaymentEvents, inzira_event_log::NewRecord::of(event)),
         };
         let log = crate::testing::MemoryLog::default();
         let (partition, offset) = log.put(record.clone());

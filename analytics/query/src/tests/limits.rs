@@ -30,7 +30,9 @@ async fn a_cartesian_product_that_is_counted_ends_at_the_time_limit() {
     let ask = small().await;
     let limits = Limits { time_max: Duration::from_secs(1), ..Limits::default() };
     let asked = Instant::now();
-    let words = failure(&ask, &format!("SELECT count(*) FROM ({BIG}) AS x WHERE a % 7 = b % 5"), limits).await;
+    let words =
+        failure(&ask, &format!("SELECT count(*) FROM ({BIG}) AS x WHERE a % 7 = b % 5"), limits)
+            .await;
     assert!(words.contains("longer than its limit of 1.0 s"), "{words}");
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     assert_eq!(number(&ask, "SELECT 1").await, 1);

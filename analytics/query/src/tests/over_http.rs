@@ -93,7 +93,8 @@ fn ask_sql(body: &str, role: &str) -> Request<Body> {
         .unwrap()
 }
 
-const HEATMAP: &str = "/api/v1/analytics/revenue/heatmap?resolution=7&from=2026-02-01&to=2026-02-02";
+const HEATMAP: &str =
+    "/api/v1/analytics/revenue/heatmap?resolution=7&from=2026-02-01&to=2026-02-02";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_sees_every_cell_and_an_analyst_only_those_of_enough_people() {
@@ -104,8 +105,12 @@ async fn an_operator_sees_every_cell_and_an_analyst_only_those_of_enough_people(
     let value: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!(value["cells"].as_array().unwrap().len(), 2);
     assert_eq!(value["suppressed_cells"], 0);
-    let sum: i64 =
-        value["cells"].as_array().unwrap().iter().map(|c| c["revenue_minor"].as_i64().unwrap()).sum();
+    let sum: i64 = value["cells"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["revenue_minor"].as_i64().unwrap())
+        .sum();
     assert_eq!(sum, 13_000);
     for role in ["analyst", "government"] {
         let (status, headers, body) = send(&router, get(HEATMAP, role)).await;
@@ -121,7 +126,8 @@ async fn an_operator_sees_every_cell_and_an_analyst_only_those_of_enough_people(
 #[tokio::test(flavor = "multi_thread")]
 async fn hexagons_come_as_closed_rings_and_lines_as_csv() {
     let (router, ..) = service().await;
-    let (_, headers, body) = send(&router, get(&format!("{HEATMAP}&format=geojson"), "admin")).await;
+    let (_, headers, body) =
+        send(&router, get(&format!("{HEATMAP}&format=geojson"), "admin")).await;
     assert_eq!(headers["content-type"], "application/geo+json");
     let value: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!(value["type"], "FeatureCollection");
@@ -199,9 +205,13 @@ async fn a_wrong_question_is_a_problem_with_a_code_and_a_correlation_id() {
         assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
         assert_eq!(headers["content-type"], "application/problem+json");
         let value: serde_json::Value = serde_json::from_str(&answer).unwrap();
-        assert_eq!((value["code"].as_str(), value["correlation_id"].as_str()), (Some(code), Some("req-9")));
+        assert_eq!(
+            (value["code"].as_str(), value["correlation_id"].as_str()),
+            (Some(code), Some("req-9"))
+        );
     }
-    let (status, _, answer) = send(&router, get("/api/v1/analytics/revenue/heatmap?resolution=3", "admin")).await;
+    let (status, _, answer) =
+        send(&router, get("/api/v1/analytics/revenue/heatmap?resolution=3", "admin")).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(answer.contains("resolution: a whole number from 5 to 9"), "{answer}");
 }

@@ -19,8 +19,16 @@ async fn every_table_and_view_is_listed_and_described() {
     let ask = questions(&log, &HandArchive::new(&log), once()).await;
     let listed = csv(&ask, "SHOW TABLES").await;
     for name in [
-        "fixes", "positions", "positions_all", "tracking_events", "trips", "order_events",
-        "orders", "payment_events", "payments", "fraud_decisions",
+        "fixes",
+        "positions",
+        "positions_all",
+        "tracking_events",
+        "trips",
+        "order_events",
+        "orders",
+        "payment_events",
+        "payments",
+        "fraud_decisions",
     ] {
         assert!(listed.contains(&format!(",{name},")), "{name}: {listed}");
         let columns = csv(&ask, &format!("DESCRIBE {name}")).await;
@@ -166,7 +174,8 @@ async fn the_h3_functions_are_sql_functions_over_columns_literals_and_nulls() {
     )
     .await;
     assert_eq!(text.lines().nth(1), Some("87283472bffffff,,,"));
-    let wrong = crate::testing::failure(&ask, "SELECT h3_cell_to_lat('x')", Limits::default()).await;
+    let wrong =
+        crate::testing::failure(&ask, "SELECT h3_cell_to_lat('x')", Limits::default()).await;
     assert!(wrong.contains("h3_cell_to_lat takes (cell BIGINT)"), "{wrong}");
 }
 
@@ -180,11 +189,17 @@ async fn every_format_holds_the_same_rows() {
     }
     let ask = questions(&log, &archive, once()).await;
     for format in [
-        Format::Table, Format::Csv, Format::Json, Format::Ndjson, Format::Parquet, Format::Arrow,
+        Format::Table,
+        Format::Csv,
+        Format::Json,
+        Format::Ndjson,
+        Format::Parquet,
+        Format::Arrow,
         Format::ArrowStream,
     ] {
         for (filter, rows) in [("true", 3), ("false", 0)] {
-            let text = format!("SELECT driver_id, seq, measured_at, speed_mps FROM fixes WHERE {filter}");
+            let text =
+                format!("SELECT driver_id, seq, measured_at, speed_mps FROM fixes WHERE {filter}");
             let mut answer = ask.sql(&text, Limits::default()).await.unwrap();
             let mut out = Vec::new();
             let written = write(&mut answer, format, &mut out).await.unwrap();
