@@ -213,7 +213,7 @@ impl Running {
         let identity = api.identity();
         // What others read from the log starts before what writes to it.
         if has(Role::Flow) {
-            self.start_flow(config, seams)?;
+            self.start_flow(config, seams).await?;
         }
         if has(Role::Archive) {
             self.start_archive(config, seams)?;
@@ -228,7 +228,7 @@ impl Running {
             }));
         }
         if has(Role::FanOut) {
-            router = router.merge(self.start_fan_out(seams, identity.clone()).await?);
+            router = router.merge(self.start_fan_out(seams, identity.clone()));
         }
         if has(Role::Query) {
             router = router.merge(self.start_query(seams, identity.clone()).await?);
@@ -245,7 +245,7 @@ impl Running {
         Ok(http::outer(inzira_api::behind_gateway(router, identity)))
     }
 
-    fn start_flow(&mut self, config: &Config, seams: &Seams) -> anyhow::Result<()> {
+    async fn start_flow(&mut self, config: &Config, seams: &Seams) -> anyhow::Result<()> {
         let flow_config = FlowConfig { workers: config.workers, ..FlowConfig::default() };
         let flow = inzira_flow::start(
             flow_config,
@@ -254,11 +254,26 @@ impl Running {
             seams.store.clone(),
             seams.clock.clone(),
             self.rooms.stop_flow.clone(),
-        )?;
-        let health = flow.health_probe();
+        )
+        .await?;
+        let (watch, failed) = (flow.watch(), self.failed.clone());
         self.board.add("flow", Box::new(move || {
-            let (ready, detail) = health();
-            Health { ready, detail }
+            let health = watch.health();
+            if health.error.is_some() {
+                failed.cancel();
+            }
+            Health {
+                ready: health.ready,
+                detail: json!({
+                    "error": health.error,
+                    "epoch": health.epoch,
+                    "committed_epoch": health.committed_epoch,
+                    "replay_left": health.replay_left,
+                    "uncommitted_bytes": health.uncommitted_bytes,
+                    "snapshot_epoch": health.snapshot_epoch,
+                    "watermark": health.watermark.map(inzira_schemas::Micros::to_rfc3339),
+                }),
+            }
         }));
         self.rooms.flow = Some(flow);
         Ok(())
@@ -280,21 +295,17 @@ impl Running {
         Ok(())
     }
 
-    async fn start_fan_out(
-        &mut self,
-        seams: &Seams,
-        identity: Arc<dyn Identity>,
-    ) -> anyhow::Result<Router> {
+    fn start_fan_out(&mut self, seams: &Seams, identity: Arc<dyn Identity>) -> Router {
         let fan_out = inzira_fan_out::FanOut {
             log: seams.log.clone(),
             bus: seams.bus.clone(),
             identity,
             clock: seams.clock.clone(),
-            limits: inzira_fan_out::Limits::default(),
+            limits: inzira_fan_out::FanOutLimits::default(),
         };
-        let (router, handle) = inzira_fan_out::start(fan_out, self.door.clone()).await?;
+        let (router, handle) = inzira_fan_out::start(fan_out, self.door.clone());
         self.rooms.watching = Some(handle);
-        Ok(router)
+        router
     }
 
     async fn start_query(

@@ -130,3 +130,78 @@ fn distinct_points(points: &[traces::TracePoint]) -> i64 {
     seen.dedup();
     i64::try_from(seen.len()).unwrap_or(i64::MAX)
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_watches_the_limerick_bus_arrive_embedded() {
+    a_browser_watches_the_limerick_bus_arrive(Mode::Embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_watches_the_limerick_bus_arrive_on_real_services() {
+    a_browser_watches_the_limerick_bus_arrive(Mode::Real).await;
+}
+
+/// The last three minutes of the bus at three times the speed, fresh; its order goes where it ends.
+async fn a_browser_watches_the_limerick_bus_arrive(mode: Mode) {
+    let Some(data) = trace_data() else { return };
+    let Some(house) = House::start(mode).await.unwrap() else { return };
+    let read =
+        traces::read_file(&data.join("bus_304_limerick/304_to_UL_2019-02-18_0745.gpx")).unwrap();
+    let points = &read.tracks[0].points;
+    let end = points.last().unwrap();
+    let far = points.iter().rev().find(|p| metres(p, end) > 550.0).unwrap();
+    let last_s = (end.measured_at.0 - far.measured_at.0) / 1_000_000;
+    let operator = house.client("operator").await.unwrap();
+    let bus = operator.enrol(&[read.tracks[0].vehicle.clone()]).await.unwrap().remove(0);
+    let pickup = Point { lat: far.lat, lon: far.lon };
+    let destination = Point { lat: end.lat, lon: end.lon };
+    let booked = book(&operator, &bus.driver_id, pickup, destination).await.unwrap();
+    post_until(&operator, &format!("/api/v1/orders/{}/pickup", booked.order_id), &json!({}))
+        .await
+        .unwrap();
+    let page = format!("{}t/{}", house.base(), booked.share);
+    let browser = std::thread::spawn(move || watch_in_browser(&page));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let plan = Plan {
+        pace: Pace::Times(3.0),
+        as_is: false,
+        squeeze: true,
+        last_s: Some(last_s),
+    };
+    let replay = Replay {
+        service: operator,
+        protocol: Protocol::Osmand,
+        batch_fixes: 1,
+        connections: 1,
+        counts: Arc::default(),
+        stop: CancellationToken::new(),
+    };
+    let plans = schedule(&read.tracks, plan, SystemClock.now());
+    let devices = [(bus.label.clone(), bus)].into();
+    let summary = replay.run_as(plans, &devices).await.unwrap();
+    assert_eq!(summary.unsent, 0);
+    let told = browser.join().unwrap();
+    assert!(told.is_ok(), "{told:?}");
+}
+
+fn metres(a: &traces::TracePoint, b: &traces::TracePoint) -> f64 {
+    Point { lat: a.lat, lon: a.lon }.distance_m(Point { lat: b.lat, lon: b.lon })
+}
+
+/// Waits until the buyer's page announces ARRIVING, in headless Chromium.
+fn watch_in_browser(page: &str) -> Result<String, String> {
+    let web = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../api/web");
+    if !web.join("node_modules/playwright-core").is_dir() {
+        assert!(std::env::var("CI").is_err(), "no playwright-core: npm ci in api/web");
+        println!("skipped the browser: no playwright-core (npm ci in api/web)");
+        return Ok(String::new());
+    }
+    let output = std::process::Command::new("node")
+        .args(["tools/watch.mjs", page, "240"])
+        .current_dir(web)
+        .output()
+        .map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(text) } else { Err(text) }
+}

@@ -46,14 +46,20 @@ pub async fn run(args: DemoArgs, config: Config, stop: CancellationToken) -> any
     anyhow::ensure!((1..=1_000).contains(&args.drivers), "--drivers must be 1 to 1000");
     let folder = tempfile::Builder::new().prefix("inzira-demo-").tempdir()?;
     let address = address(&config, args.lan)?;
+    let admin = free(config.admin)?;
+    let listen = if args.lan {
+        format!("0.0.0.0:{}", address.port())
+    } else {
+        address.to_string()
+    };
     let config = config
         .with("INZIRA_DATA", &folder.path().display().to_string())?
         .with("INZIRA_LOG", "file:")?
         .with("INZIRA_DB", "sqlite:")?
         .with("INZIRA_BUS", "memory:")?
         .with("INZIRA_STORE", "file:")?
-        .with("INZIRA_HTTP", &if args.lan { format!("0.0.0.0:{}", address.port()) } else { address.to_string() })?
-        .with("INZIRA_ADMIN", &free(config.admin)?.to_string())?
+        .with("INZIRA_HTTP", &listen)?
+        .with("INZIRA_ADMIN", &admin.to_string())?
         .with("INZIRA_PUBLIC_URL", &format!("http://{address}"))?;
     let log_level = if config.get("INZIRA_LOG_LEVEL") == "info" { "warn" } else { config.get("INZIRA_LOG_LEVEL") };
     telemetry::start_logs(log_level)?;

@@ -72,7 +72,13 @@ pub async fn run(args: SqlArgs, config: &Config) -> anyhow::Result<()> {
             eprintln!("{} rows in {}", written.rows, path.display());
             written
         }
-        None => write(&mut answer, args.format, std::io::stdout()).await?,
+        None => {
+            let written = write(&mut answer, args.format, std::io::stdout()).await?;
+            if args.format == Format::Table {
+                println!();
+            }
+            written
+        }
     };
     if args.timing {
         eprintln!("elapsed_ms: {:.1}", answer.elapsed().as_secs_f64() * 1e3);
