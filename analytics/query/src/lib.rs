@@ -21,6 +21,7 @@ pub mod source;
 pub mod sql;
 pub mod view;
 
+mod cells;
 mod delta;
 mod follow;
 mod repeats;

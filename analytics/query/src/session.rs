@@ -26,6 +26,7 @@ use inzira_archive::Table;
 use inzira_store::ObjectStore;
 use url::Url;
 
+use crate::cells::RangesOfCells;
 use crate::guard::{NESTING_MAX, NOT_OFFERED};
 use crate::h3;
 use crate::table::{ArchiveTable, IN_LIST_MAX, STORE_URL};
@@ -93,6 +94,7 @@ impl Engine {
         for function in h3::functions() {
             context.register_udf(function);
         }
+        context.add_optimizer_rule(Arc::new(RangesOfCells));
         for name in NOT_OFFERED {
             context.deregister_udf(name);
         }

@@ -1,6 +1,7 @@
 //! Journeys through the whole room.
 
 mod consistency;
+mod figures;
 mod limits;
 mod over_http;
 mod tables;

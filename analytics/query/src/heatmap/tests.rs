@@ -86,8 +86,8 @@ fn place(number: u8) -> i64 {
 }
 
 enum Said {
-    Order(wire::OrderEvent),
-    Payment(wire::PaymentEvent),
+    Order(Box<wire::OrderEvent>),
+    Payment(Box<wire::PaymentEvent>),
 }
 
 /// What the log hears of the stories.
@@ -106,7 +106,7 @@ fn told(stories: &[Story]) -> Vec<Said> {
                     event.driver_id =
                         story.driver.map(|driver| format!("drv_{driver}")).unwrap_or_default();
                 }
-                said.push(Said::Order(event));
+                said.push(Said::Order(Box::new(event)));
             }
         }
         for (number, story) in story.payments.iter().enumerate() {
@@ -138,7 +138,7 @@ fn told_of_payment(order: &str, id: &str, story: &PaymentStory) -> Vec<Said> {
     if story.said_twice {
         said.extend(said.clone());
     }
-    said.into_iter().map(Said::Payment).collect()
+    said.into_iter().map(|event| Said::Payment(Box::new(event))).collect()
 }
 
 /// The measure by its definition, from the stories alone.
@@ -225,8 +225,12 @@ fn rollup(said: &[Said]) -> Revenue {
     let revenue = Revenue::new(1_000_000);
     for said in said {
         let (table, record) = match said {
-            Said::Order(event) => (Table::OrderEvents, inzira_event_log::NewRecord::of(event)),
-            Said::Payment(event) => (Table::PaymentEvents, inzira_event_log::NewRecord::of(event)),
+            Said::Order(event) => {
+                (Table::OrderEvents, inzira_event_log::NewRecord::of(event.as_ref()))
+            }
+            Said::Payment(event) => {
+                (Table::PaymentEvents, inzira_event_log::NewRecord::of(event.as_ref()))
+            }
         };
         let log = crate::testing::MemoryLog::default();
         let (partition, offset) = log.put(record.clone());
@@ -283,8 +287,8 @@ proptest! {
             let archive = HandArchive::new(&log);
             for said in told(&stories) {
                 match said {
-                    Said::Order(event) => log.0.say(&event),
-                    Said::Payment(event) => log.0.say(&event),
+                    Said::Order(event) => log.0.say(event.as_ref()),
+                    Said::Payment(event) => log.0.say(event.as_ref()),
                 }
             }
             for table in [Table::OrderEvents, Table::PaymentEvents] {
@@ -325,7 +329,7 @@ fn a_full_rollup_gives_up_and_says_so() {
     for said in told(&stories) {
         let Said::Order(event) = said else { continue };
         let log = SharedLog::default();
-        log.0.say(&event);
+        log.0.say(event.as_ref());
         let mut reader = log.reader(&positions(Table::OrderEvents)).unwrap();
         let records = reader.poll(1 << 20, std::time::Duration::ZERO).unwrap();
         let (batch, _) = Table::OrderEvents.decode(&records);

@@ -180,6 +180,26 @@ async fn the_h3_functions_are_sql_functions_over_columns_literals_and_nulls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_lies_inside_a_cell_is_asked_of_the_files_as_a_range() {
+    let log = SharedLog::default();
+    let archive = HandArchive::new(&log);
+    log.0.say(&fix("a", Some(1), at(0)));
+    archive.commit(Table::Fixes, usize::MAX).await;
+    log.0.say(&fix("a", Some(2), at(1)));
+    let ask = questions(&log, &archive, once()).await;
+    let inside = "h3_cell_to_parent(h3_r9, 6) = h3_latlng_to_cell(-1.95, 30.06, 6)";
+    let elsewhere = "h3_cell_to_parent(h3_r9, 6) IN (h3_latlng_to_cell(-2.9, 29.0, 6))";
+    let count = |which: &str| format!("SELECT count(*) FROM fixes WHERE {which}");
+    assert_eq!(number(&ask, &count(inside)).await, 2);
+    assert_eq!(number(&ask, &count(elsewhere)).await, 0);
+    let plan = csv(&ask, &format!("EXPLAIN {}", count(inside))).await;
+    assert!(plan.contains("h3_r9@0 >= 61") || plan.contains("h3_r9 >= Int64(61"), "{plan}");
+    let renamed = "SELECT count(*) FROM (SELECT h3_cell_to_parent(h3_r9, 7) AS h3_r9 FROM fixes) \
+                   WHERE h3_cell_to_parent(h3_r9, 6) = h3_latlng_to_cell(-1.95, 30.06, 6)";
+    assert_eq!(number(&ask, renamed).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_format_holds_the_same_rows() {
     use crate::format::{Format, write};
     let log = SharedLog::default();
