@@ -21,8 +21,9 @@ use xxhash_rust::xxh3::Xxh3;
 /// Most keys remembered for one table (about 50 MB).
 pub const KEYS_MAX: usize = 1_500_000;
 
-/// Clocks of the machines of one house differ by less than this.
-pub const CLOCK_SLACK_US: i64 = 300_000_000;
+/// Clocks of the machines of one house differ by less than this. (A phone's own clock does not
+/// matter: a time ahead of its arrival is clamped to it.)
+pub const CLOCK_SLACK_US: i64 = 30_000_000;
 
 /// What memory can say of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::memory::{DataSourceExec, MemorySourceConfig};
@@ -146,33 +146,28 @@ impl ArchiveTable {
 
     /// The rows of the tail, doubtful ones cleared against the committed files.
     async fn tail(&self, state: &dyn Session) -> Result<Vec<RecordBatch>> {
-        let mut batches = self.view.certain.clone();
-        for doubtful in &self.view.doubtful {
-            let cleared = doubtful
-                .cleared
-                .get_or_try_init(|| self.without_committed(state, doubtful))
-                .await?;
-            batches.push(cleared.clone());
+        let open: Vec<&Arc<Doubtful>> =
+            self.view.doubtful.iter().filter(|part| part.cleared.get().is_none()).collect();
+        if !open.is_empty() {
+            self.clear(state, &open).await?;
         }
-        Ok(batches)
+        let cleared = self.view.doubtful.iter().filter_map(|part| part.cleared.get());
+        Ok(self.view.certain.iter().chain(cleared).cloned().collect())
     }
 
-    /// The doubtful rows that no committed row repeats.
-    async fn without_committed(
-        &self,
-        state: &dyn Session,
-        doubtful: &Doubtful,
-    ) -> Result<RecordBatch> {
+    /// Takes the rows that a committed row repeats out of the doubtful parts, in one reading of
+    /// the files. Every part is decided once, for every question that holds it.
+    async fn clear(&self, state: &dyn Session, parts: &[&Arc<Doubtful>]) -> Result<()> {
         let table = self.view.shape.table;
-        let batch = doubtful.batch();
+        let batch = concat_batches(&self.view.shape.schema, parts.iter().map(|part| part.batch()))?;
         let mut by_key: HashMap<u64, Vec<usize>> = HashMap::new();
-        for (row, keys) in row_keys(table, batch).iter().enumerate() {
+        for (row, keys) in row_keys(table, &batch).iter().enumerate() {
             for key in keys.iter() {
                 by_key.entry(key).or_default().push(row);
             }
         }
         let mut new = vec![true; batch.num_rows()];
-        for plan in self.twins_plans(state, batch)? {
+        for plan in self.twins_plans(state, &batch)? {
             let mut committed = execute_stream(plan, state.task_ctx())?;
             while let Some(rows) = committed.try_next().await? {
                 for key in row_keys(table, &rows).iter().flat_map(|keys| keys.iter()) {
@@ -182,7 +177,15 @@ impl ArchiveTable {
                 }
             }
         }
-        Ok(filter_record_batch(batch, &BooleanArray::from(new))?)
+        let mut from = 0;
+        for part in parts {
+            let rows = part.batch().num_rows();
+            let keep = BooleanArray::from(new[from..from + rows].to_vec());
+            // Another question may have decided it meanwhile, to the same end.
+            let _ = part.cleared.set(filter_record_batch(part.batch(), &keep)?);
+            from += rows;
+        }
+        Ok(())
     }
 
     /// The keys of the committed rows that could be repeated by one of `batch`. The same event

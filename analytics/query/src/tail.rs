@@ -5,7 +5,7 @@
 //! Keeps: rows from the committed offsets to the last record read; a newer version drops them.
 //! Never: shows a row that the version beside it already holds, or loses one that it does not.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
@@ -14,7 +14,6 @@ use arrow::error::ArrowError;
 use inzira_archive::Undecodable;
 use inzira_event_log::Record;
 use inzira_schemas::Topic;
-use tokio::sync::OnceCell;
 
 use crate::repeats::{Recent, Verdict, instants, row_keys};
 use crate::shape::Shape;
@@ -71,7 +70,7 @@ impl Rows {
 pub struct Doubtful {
     rows: Rows,
     /// What is left of them after the committed files were asked.
-    pub cleared: OnceCell<RecordBatch>,
+    pub cleared: OnceLock<RecordBatch>,
 }
 
 impl Doubtful {
@@ -190,7 +189,7 @@ impl Tail {
     fn push_doubtful(&mut self, rows: Rows) {
         if !rows.places.is_empty() {
             self.bytes += rows.bytes();
-            self.doubtful.push(Arc::new(Doubtful { rows, cleared: OnceCell::new() }));
+            self.doubtful.push(Arc::new(Doubtful { rows, cleared: OnceLock::new() }));
         }
     }
 }
