@@ -78,7 +78,8 @@ fn inner_radius_m(cell: i64) -> Option<f64> {
     let edges = corners.iter().zip(corners.iter().cycle().skip(1));
     let nearest = edges
         .map(|(a, b)| {
-            let (side, left, right) = (a.distance_m(*b), centre.distance_m(*a), centre.distance_m(*b));
+            let (side, left, right) =
+                (a.distance_m(*b), centre.distance_m(*a), centre.distance_m(*b));
             let half = (side + left + right) / 2.0;
             let area = (half * (half - side) * (half - left) * (half - right)).max(0.0).sqrt();
             if side > 0.0 { 2.0 * area / side } else { 0.0 }

@@ -30,8 +30,8 @@ impl Point {
         let (lat_a, lat_b) = (self.lat.to_radians(), other.lat.to_radians());
         let d_lat = (other.lat - self.lat).to_radians();
         let d_lon = (other.lon - self.lon).to_radians();
-        let h = (d_lat / 2.0).sin().powi(2)
-            + lat_a.cos() * lat_b.cos() * (d_lon / 2.0).sin().powi(2);
+        let h =
+            (d_lat / 2.0).sin().powi(2) + lat_a.cos() * lat_b.cos() * (d_lon / 2.0).sin().powi(2);
         2.0 * EARTH_RADIUS_M * h.sqrt().min(1.0).asin()
     }
 

@@ -104,8 +104,8 @@ impl Money {
     /// `basis_points` / 10,000 of the amount, rounded half up; the rest is `self - share`.
     pub fn share(self, basis_points: u32) -> Result<Money, MoneyError> {
         let scaled = i128::from(self.minor) * i128::from(basis_points);
-        let minor =
-            i64::try_from((scaled + 5_000).div_euclid(10_000)).map_err(|_| MoneyError::OutOfRange)?;
+        let minor = i64::try_from((scaled + 5_000).div_euclid(10_000))
+            .map_err(|_| MoneyError::OutOfRange)?;
         Ok(Money { minor, ..self })
     }
 

@@ -85,7 +85,9 @@ impl fmt::Display for Topic {
 
 /// The text names no topic of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no topic is named {0:?}; there are gps.fixes, gps.backlog, orders, payments, positions, tracking.events, trips, fraud.decisions, deadletter, flow.progress")]
+#[error(
+    "no topic is named {0:?}; there are gps.fixes, gps.backlog, orders, payments, positions, tracking.events, trips, fraud.decisions, deadletter, flow.progress"
+)]
 pub struct UnknownTopic(pub String);
 
 impl FromStr for Topic {

@@ -231,7 +231,8 @@ impl Shift {
     async fn wait_for_arrival(&self, watcher: &Watcher) {
         watcher
             .until(Duration::from_secs(30), |seen| {
-                let arriving = |(_, frame): &&(i64, serde_json::Value)| frame["event"] == "ARRIVING";
+                let arriving =
+                    |(_, frame): &&(i64, serde_json::Value)| frame["event"] == "ARRIVING";
                 seen.frames.iter().filter(arriving).count() >= 2
             })
             .await;
@@ -246,13 +247,18 @@ async fn arrivals(driven: Vec<Driven>) -> (u64, u64, u64) {
         let mut legs: BTreeMap<String, u64> = BTreeMap::new();
         for (_, frame) in &seen.frames {
             if frame["event"] == "ARRIVING" {
-                *legs.entry(frame["event_id"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+                *legs
+                    .entry(frame["event_id"].as_str().unwrap_or_default().to_owned())
+                    .or_default() += 1;
             }
         }
         let distinct = legs.len() as u64;
         let all: u64 = legs.values().sum();
         if distinct < 2 || all > distinct || distinct > 2 {
-            eprintln!("{}: ARRIVING {distinct} distinct, {all} frames, {} breaks", booked.order_id, seen.breaks);
+            eprintln!(
+                "{}: ARRIVING {distinct} distinct, {all} frames, {} breaks",
+                booked.order_id, seen.breaks
+            );
         }
         missing += 2_u64.saturating_sub(distinct);
         twice += (all - distinct) + distinct.saturating_sub(2);

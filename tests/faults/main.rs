@@ -18,7 +18,10 @@ enum Fault {
 }
 
 #[derive(Parser)]
-#[command(about = "Breaks a running service on purpose", after_help = "Example: faults kill --cycles 50 --real")]
+#[command(
+    about = "Breaks a running service on purpose",
+    after_help = "Example: faults kill --cycles 50 --real"
+)]
 struct Cli {
     #[arg(value_enum)]
     fault: Fault,

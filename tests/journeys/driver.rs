@@ -33,7 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub async fn post_until(service: &Service, path: &str, body: &Value) -> anyhow::Result<Value> {
     let (key, began) = (ulid_like(), Instant::now());
     loop {
-        let request = service.request(Method::POST, path).header("idempotency-key", &key).json(body);
+        let request =
+            service.request(Method::POST, path).header("idempotency-key", &key).json(body);
         match request.timeout(Duration::from_secs(5)).send().await {
             Ok(response) if response.status().is_success() => {
                 return Ok(response.json().await.unwrap_or(Value::Null));

@@ -206,12 +206,17 @@ impl House {
 
     /// A variable of this house's environment.
     pub fn variable(&self, name: &str) -> Option<&str> {
-        self.environment.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.environment
+            .iter()
+            .rev()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The last lines that the service logged.
     pub fn log_tail(&self) -> String {
-        let text = std::fs::read_to_string(self.folder.path().join("service.log")).unwrap_or_default();
+        let text =
+            std::fs::read_to_string(self.folder.path().join("service.log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }

@@ -98,10 +98,7 @@ pub struct Comparison {
 }
 
 /// Compares the ledger with what a reader found: `(device, seq) -> rows`.
-pub fn compare(
-    ledger: &BTreeMap<FixName, Outcome>,
-    found: &BTreeMap<FixName, u64>,
-) -> Comparison {
+pub fn compare(ledger: &BTreeMap<FixName, Outcome>, found: &BTreeMap<FixName, u64>) -> Comparison {
     let answered = ledger.iter().filter(|(_, outcome)| **outcome == Outcome::Answered);
     Comparison {
         lost: answered.filter(|(name, _)| !found.contains_key(name)).count() as u64,

@@ -33,7 +33,8 @@ impl Watcher {
     /// frame.
     pub fn start(url: String, gateway_key: String, token: String) -> Self {
         let (seen, stop) = (Arc::new(Mutex::new(Seen::default())), CancellationToken::new());
-        let task = tokio::spawn(watch(Line { url, gateway_key, token }, seen.clone(), stop.clone()));
+        let task =
+            tokio::spawn(watch(Line { url, gateway_key, token }, seen.clone(), stop.clone()));
         Self { seen, stop, task: Some(task) }
     }
 

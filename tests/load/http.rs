@@ -35,7 +35,9 @@ impl Line {
                 let status = head.get(9..12).and_then(|text| text.parse().ok());
                 let length = head
                     .lines()
-                    .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(str::to_owned))
+                    .find_map(|line| {
+                        line.to_ascii_lowercase().strip_prefix("content-length:").map(str::to_owned)
+                    })
                     .and_then(|text| text.trim().parse::<usize>().ok())
                     .context("an answer without its length")?;
                 while self.buffer.len() < head_end + 4 + length {

@@ -35,7 +35,8 @@ pub async fn run(seconds: u64) -> anyhow::Result<String> {
     let (began, end) = (Instant::now(), Instant::now() + Duration::from_secs(seconds));
     let mut phones = JoinSet::new();
     for (n, vehicle) in vehicles.into_iter().enumerate() {
-        let phone = Phone { n, address: address.clone(), token: vehicle.token, sent_us: sent_us.clone() };
+        let phone =
+            Phone { n, address: address.clone(), token: vehicle.token, sent_us: sent_us.clone() };
         phones.spawn(phone.send_until(began, end));
     }
     let (mut durable_us, mut sent) = (Histogram::<u64>::new(3)?, 0);
@@ -49,7 +50,8 @@ pub async fn run(seconds: u64) -> anyhow::Result<String> {
     let sent_at = sent_us.lock().map_err(|_| anyhow::anyhow!("a phone panicked"))?.clone();
     for watcher in watchers {
         for (arrived_us, frame) in watcher.end().await.frames {
-            let measured = frame["measured_at"].as_str().and_then(inzira_schemas::Micros::parse_rfc3339);
+            let measured =
+                frame["measured_at"].as_str().and_then(inzira_schemas::Micros::parse_rfc3339);
             if let Some(sent) = measured.and_then(|measured| sent_at.get(&measured.0)) {
                 end_to_end_us.record(u64::try_from(arrived_us - sent).unwrap_or(0))?;
             }

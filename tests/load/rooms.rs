@@ -76,7 +76,10 @@ async fn freshness(most: Duration) -> anyhow::Result<Vec<f64>> {
         let answered = Instant::now();
         let sql = format!("SELECT count(*) FROM fixes WHERE seq = {look}");
         while house.count(&sql)? == 0 {
-            anyhow::ensure!(answered.elapsed() < Duration::from_secs(30), "fix {look} never showed");
+            anyhow::ensure!(
+                answered.elapsed() < Duration::from_secs(30),
+                "fix {look} never showed"
+            );
         }
         seen_after_s.push(answered.elapsed().as_secs_f64());
         if began.elapsed() > most && look >= 3 {

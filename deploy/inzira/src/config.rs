@@ -38,24 +38,46 @@ pub const KEYS: &[Key] = &[
     key("INZIRA_HTTP", "127.0.0.1:8000", "public API, pages, WebSocket"),
     key("INZIRA_PGWIRE", "127.0.0.1:5433", "SQL for engineers"),
     key("INZIRA_ADMIN", "127.0.0.1:9090", "/livez /readyz /startupz /metrics"),
-    key("INZIRA_PUBLIC_URL", "", "address that links and QR codes carry; default http://INZIRA_HTTP"),
+    key(
+        "INZIRA_PUBLIC_URL",
+        "",
+        "address that links and QR codes carry; default http://INZIRA_HTTP",
+    ),
     key("INZIRA_TILES", "", "map tiles: a PMTiles file or a tile URL on our own host"),
-    key("INZIRA_ALLOW", "loopback,private", "where the service may connect to: loopback, private, CIDR ranges, host names"),
+    key(
+        "INZIRA_ALLOW",
+        "loopback,private",
+        "where the service may connect to: loopback, private, CIDR ranges, host names",
+    ),
     key("INZIRA_WORKERS", "2", "timely workers of the flow"),
-    key("INZIRA_CONNECTIONS_MAX", "15000", "open connections at once; further ones wait to be accepted"),
+    key(
+        "INZIRA_CONNECTIONS_MAX",
+        "15000",
+        "open connections at once; further ones wait to be accepted",
+    ),
     key("INZIRA_ARCHIVE_SECONDS", "5", "age at which a batch is committed to the archive"),
     key("INZIRA_DRAIN_WAIT_SECONDS", "0", "wait between /readyz turning 503 and closing the door"),
     key("INZIRA_LOG_LEVEL", "info", "log filter: error, warn, info, debug, or target=level,…"),
     key("PAYMENT_PROVIDER", "MOCK", "payment rail: MOCK (others are refused until they are built)"),
-    secret("INZIRA_GATEWAY_KEY", "key that programs outside send as x-inzira-key; made at first start if unset"),
-    secret("INTERNAL_API_KEY", "key between our own services, x-internal-key; made at first start if unset"),
-    secret("JWT_SECRET", "Ed25519 private key (PKCS 8 PEM) that signs tokens; made at first start if unset"),
+    secret(
+        "INZIRA_GATEWAY_KEY",
+        "key that programs outside send as x-inzira-key; made at first start if unset",
+    ),
+    secret(
+        "INTERNAL_API_KEY",
+        "key between our own services, x-internal-key; made at first start if unset",
+    ),
+    secret(
+        "JWT_SECRET",
+        "Ed25519 private key (PKCS 8 PEM) that signs tokens; made at first start if unset",
+    ),
     secret("AWS_ACCESS_KEY_ID", "object store key id"),
     secret("AWS_SECRET_ACCESS_KEY", "object store key"),
 ];
 
 /// Environment names that begin with `INZIRA_` but are not ours to judge.
-const PASSED_OVER: &[&str] = &["INZIRA_TEST_", "INZIRA_BIN", "INZIRA_CONFIG", "INZIRA_LOGIN", "INZIRA_PASSWORD"];
+const PASSED_OVER: &[&str] =
+    &["INZIRA_TEST_", "INZIRA_BIN", "INZIRA_CONFIG", "INZIRA_LOGIN", "INZIRA_PASSWORD"];
 
 /// Everything that is wrong with a configuration. Exit 78.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -153,9 +175,14 @@ impl Config {
             wrong.push(format!("PAYMENT_PROVIDER is {provider:?}; only MOCK is built so far"));
         }
         match (http, admin, workers, connections, archive, drain) {
-            (Some(http), Some(admin), Some(workers), Some(connections), Some(archive), Some(drain))
-                if wrong.is_empty() =>
-            {
+            (
+                Some(http),
+                Some(admin),
+                Some(workers),
+                Some(connections),
+                Some(archive),
+                Some(drain),
+            ) if wrong.is_empty() => {
                 let data = values.get("INZIRA_DATA").map_or("", |(text, _)| text.as_str()).into();
                 Ok(Self {
                     values,
@@ -228,7 +255,9 @@ fn unknown(name: &str, place: &str) -> String {
         .collect::<Vec<_>>();
     match close.as_slice() {
         [] => format!("{place} sets {name}, which is no key (see `inzira config`)"),
-        close => format!("{place} sets {name}, which is no key; did you mean {}?", close.join(" or ")),
+        close => {
+            format!("{place} sets {name}, which is no key; did you mean {}?", close.join(" or "))
+        }
     }
 }
 

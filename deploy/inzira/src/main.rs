@@ -71,7 +71,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let file = cli.config.or_else(|| Some(PathBuf::from("inzira.toml")).filter(|path| path.exists()));
+    let file =
+        cli.config.or_else(|| Some(PathBuf::from("inzira.toml")).filter(|path| path.exists()));
     let config = match Config::load(file.as_deref(), std::env::vars()) {
         Ok(config) => config,
         Err(error) => return fail(&error.into()),
@@ -126,7 +127,8 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let kept: Vec<&str> = lines.iter().copied().take_while(|line| !line.starts_with("Usage:")).collect();
+    let kept: Vec<&str> =
+        lines.iter().copied().take_while(|line| !line.starts_with("Usage:")).collect();
     match kept.as_slice() {
         [] => eprintln!("error: give a command (see inzira --help)"),
         kept => eprintln!("{} (see --help)", kept.join(" ")),

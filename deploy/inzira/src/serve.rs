@@ -257,24 +257,27 @@ impl Running {
         )
         .await?;
         let (watch, failed) = (flow.watch(), self.failed.clone());
-        self.board.add("flow", Box::new(move || {
-            let health = watch.health();
-            if health.error.is_some() {
-                failed.cancel();
-            }
-            Health {
-                ready: health.ready,
-                detail: json!({
-                    "error": health.error,
-                    "epoch": health.epoch,
-                    "committed_epoch": health.committed_epoch,
-                    "replay_left": health.replay_left,
-                    "uncommitted_bytes": health.uncommitted_bytes,
-                    "snapshot_epoch": health.snapshot_epoch,
-                    "watermark": health.watermark.map(inzira_schemas::Micros::to_rfc3339),
-                }),
-            }
-        }));
+        self.board.add(
+            "flow",
+            Box::new(move || {
+                let health = watch.health();
+                if health.error.is_some() {
+                    failed.cancel();
+                }
+                Health {
+                    ready: health.ready,
+                    detail: json!({
+                        "error": health.error,
+                        "epoch": health.epoch,
+                        "committed_epoch": health.committed_epoch,
+                        "replay_left": health.replay_left,
+                        "uncommitted_bytes": health.uncommitted_bytes,
+                        "snapshot_epoch": health.snapshot_epoch,
+                        "watermark": health.watermark.map(inzira_schemas::Micros::to_rfc3339),
+                    }),
+                }
+            }),
+        );
         self.rooms.flow = Some(flow);
         Ok(())
     }
@@ -321,17 +324,20 @@ impl Running {
         )
         .await?;
         let asked = questions.clone();
-        self.board.add("query", Box::new(move || {
-            let health = asked.health();
-            Health {
-                ready: true,
-                detail: json!({
-                    "data_as_of": health.data_as_of.to_rfc3339(),
-                    "tail_bytes": health.tail_bytes,
-                    "rollup_ready": health.rollup_ready,
-                }),
-            }
-        }));
+        self.board.add(
+            "query",
+            Box::new(move || {
+                let health = asked.health();
+                Health {
+                    ready: true,
+                    detail: json!({
+                        "data_as_of": health.data_as_of.to_rfc3339(),
+                        "tail_bytes": health.tail_bytes,
+                        "rollup_ready": health.rollup_ready,
+                    }),
+                }
+            }),
+        );
         Ok(inzira_query::router(questions, identity, seams.clock.clone()))
     }
 
@@ -370,7 +376,9 @@ impl Running {
                 tracing::info!(elapsed_ms = began.elapsed().as_millis() as u64, "left");
                 outcome
             }
-            Err(_) => bail!("not everything was finished within {STOP_MAX:?}; nothing answered is lost"),
+            Err(_) => {
+                bail!("not everything was finished within {STOP_MAX:?}; nothing answered is lost")
+            }
         }
     }
 
@@ -403,7 +411,11 @@ impl Running {
     }
 }
 
-fn serve_admin(listener: TcpListener, board: Arc<Board>, stop: CancellationToken) -> JoinHandle<()> {
+fn serve_admin(
+    listener: TcpListener,
+    board: Arc<Board>,
+    stop: CancellationToken,
+) -> JoinHandle<()> {
     let limits = inzira_ingest::listen::ServeLimits {
         connections_max: 64,
         ..inzira_ingest::listen::ServeLimits::default()

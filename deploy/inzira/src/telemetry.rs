@@ -15,7 +15,8 @@ const SECONDS: &[f64] =
 
 /// Starts logging. Called once by `main`.
 pub fn start_logs(filter: &str) -> Result<(), ConfigError> {
-    let wrong = |error: &dyn std::fmt::Display| ConfigError(vec![format!("INZIRA_LOG_LEVEL: {error}")]);
+    let wrong =
+        |error: &dyn std::fmt::Display| ConfigError(vec![format!("INZIRA_LOG_LEVEL: {error}")]);
     // The Delta kernel calls a table that is not there yet an error; the archive makes it.
     let filter = format!("buoyant_kernel=off,deltalake_core=warn,{filter}");
     let filter = EnvFilter::try_new(filter).map_err(|error| wrong(&error))?;

@@ -68,10 +68,8 @@ async fn a_buyer_sees_arriving_and_sql_counts_the_fixes(mode: Mode) {
     assert_eq!(house.count("SELECT count(DISTINCT event_id) FROM fixes").unwrap(), expected);
     let state = "SELECT count(*) FROM orders WHERE state = 'delivered'";
     assert_eq!(house.count(state).unwrap(), 1);
-    let heatmap = operator
-        .get("/api/v1/analytics/revenue/heatmap?resolution=7&format=json")
-        .await
-        .unwrap();
+    let heatmap =
+        operator.get("/api/v1/analytics/revenue/heatmap?resolution=7&format=json").await.unwrap();
     assert!(heatmap.to_string().contains("RWF"), "{heatmap}");
     let took = house.stop().unwrap();
     assert!(took < Duration::from_secs(25), "left after {took:?}");
@@ -162,12 +160,7 @@ async fn a_browser_watches_the_limerick_bus_arrive(mode: Mode) {
     let page = format!("{}t/{}", house.base(), booked.share);
     let browser = std::thread::spawn(move || watch_in_browser(&page));
     tokio::time::sleep(Duration::from_secs(4)).await;
-    let plan = Plan {
-        pace: Pace::Times(3.0),
-        as_is: false,
-        squeeze: true,
-        last_s: Some(last_s),
-    };
+    let plan = Plan { pace: Pace::Times(3.0), as_is: false, squeeze: true, last_s: Some(last_s) };
     let replay = Replay {
         service: operator,
         protocol: Protocol::Osmand,

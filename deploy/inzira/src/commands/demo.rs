@@ -47,11 +47,7 @@ pub async fn run(args: DemoArgs, config: Config, stop: CancellationToken) -> any
     let folder = tempfile::Builder::new().prefix("inzira-demo-").tempdir()?;
     let address = address(&config, args.lan)?;
     let admin = free(config.admin)?;
-    let listen = if args.lan {
-        format!("0.0.0.0:{}", address.port())
-    } else {
-        address.to_string()
-    };
+    let listen = if args.lan { format!("0.0.0.0:{}", address.port()) } else { address.to_string() };
     let config = config
         .with("INZIRA_DATA", &folder.path().display().to_string())?
         .with("INZIRA_LOG", "file:")?
@@ -61,7 +57,11 @@ pub async fn run(args: DemoArgs, config: Config, stop: CancellationToken) -> any
         .with("INZIRA_HTTP", &listen)?
         .with("INZIRA_ADMIN", &admin.to_string())?
         .with("INZIRA_PUBLIC_URL", &format!("http://{address}"))?;
-    let log_level = if config.get("INZIRA_LOG_LEVEL") == "info" { "warn" } else { config.get("INZIRA_LOG_LEVEL") };
+    let log_level = if config.get("INZIRA_LOG_LEVEL") == "info" {
+        "warn"
+    } else {
+        config.get("INZIRA_LOG_LEVEL")
+    };
     telemetry::start_logs(log_level)?;
     let board = Board::new(Some(telemetry::start_metrics()?));
     let running = started(&config, &Role::ALL, board).await?;
@@ -141,12 +141,21 @@ fn introduce(config: &Config, first: &FirstLogins, admin: &SocketAddr) {
     for login in &first.accounts {
         println!("  log in as {:<9} {}  {}", login.role, login.phone, login.password);
     }
-    println!("  ask it              INZIRA_DATA={} inzira sql \"SELECT count(*) FROM fixes\"", config.data.display());
+    println!(
+        "  ask it              INZIRA_DATA={} inzira sql \"SELECT count(*) FROM fixes\"",
+        config.data.display()
+    );
     println!("  Ctrl-C ends it and removes its folder\n");
 }
 
 fn show(config: &Config, order: &Moving) {
-    println!("  {}: watch it at {}/t/{}  (PIN {})", order.way, config.public_url(), order.share, order.pin);
+    println!(
+        "  {}: watch it at {}/t/{}  (PIN {})",
+        order.way,
+        config.public_url(),
+        order.share,
+        order.pin
+    );
 }
 
 /// A vehicle for a phone that is held in somebody's hand.

@@ -47,7 +47,8 @@ pub async fn run(command: LogCommand, config: &Config) -> anyhow::Result<()> {
         .await
         .map_err(|error| ConfigError(vec![format!("INZIRA_LOG: {error}")]))?;
     let heads = log.heads(topic).await?;
-    let wanted = heads.into_iter().filter(|head| args.partition.is_none_or(|p| p == head.partition));
+    let wanted =
+        heads.into_iter().filter(|head| args.partition.is_none_or(|p| p == head.partition));
     let (from, until): (Vec<Position>, Vec<u64>) = wanted
         .map(|head| {
             let offset = args.from.max(head.start);
@@ -58,12 +59,7 @@ pub async fn run(command: LogCommand, config: &Config) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || print(log.as_ref(), &from, &until, limit)).await?
 }
 
-fn print(
-    log: &dyn EventLog,
-    from: &[Position],
-    until: &[u64],
-    limit: u64,
-) -> anyhow::Result<()> {
+fn print(log: &dyn EventLog, from: &[Position], until: &[u64], limit: u64) -> anyhow::Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut reader = log.reader(from)?;
     let mut printed = 0;

@@ -32,7 +32,9 @@ pub enum Speech {
 
 /// Options of `inzira replay`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  inzira replay bus.gpx --speed 10\n  inzira replay cabs/ --flat-out --batch 500\n  inzira replay old.csv --as-is --to http://10.0.0.5:8000")]
+#[command(
+    after_help = "Examples:\n  inzira replay bus.gpx --speed 10\n  inzira replay cabs/ --flat-out --batch 500\n  inzira replay old.csv --as-is --to http://10.0.0.5:8000"
+)]
 pub struct ReplayArgs {
     /// Trace files or folders: CSV, GPX, PLT, NDJSON, cabspotting, Porto; found by content
     #[arg(required = true)]
@@ -82,7 +84,11 @@ pub async fn run(args: ReplayArgs, config: &Config, stop: CancellationToken) -> 
         "{} vehicles, {} fixes{}",
         read.tracks.len(),
         read.len(),
-        if read.skipped > 0 { format!(", {} lines held no point", read.skipped) } else { String::new() }
+        if read.skipped > 0 {
+            format!(", {} lines held no point", read.skipped)
+        } else {
+            String::new()
+        }
     );
     let service = log_in(&args, config).await?;
     let plan = Plan {
@@ -142,9 +148,8 @@ async fn log_in(args: &ReplayArgs, config: &Config) -> anyhow::Result<Service> {
 }
 
 fn bar(total: u64) -> anyhow::Result<ProgressBar> {
-    let style = ProgressStyle::with_template(
-        "{bar:40} {pos}/{len} fixes, {per_sec}, {eta} to go, {msg}",
-    )?;
+    let style =
+        ProgressStyle::with_template("{bar:40} {pos}/{len} fixes, {per_sec}, {eta} to go, {msg}")?;
     Ok(ProgressBar::new(total).with_style(style))
 }
 

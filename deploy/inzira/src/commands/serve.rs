@@ -16,7 +16,9 @@ use crate::telemetry;
 
 /// Options of `inzira serve`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  inzira serve\n  INZIRA_LOG=kafka://h:9092 INZIRA_BUS=redis://h inzira serve --roles ingest,flow,fan-out,api")]
+#[command(
+    after_help = "Examples:\n  inzira serve\n  INZIRA_LOG=kafka://h:9092 INZIRA_BUS=redis://h inzira serve --roles ingest,flow,fan-out,api"
+)]
 pub struct ServeArgs {
     /// What this process does; default: everything
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Role::ALL)]

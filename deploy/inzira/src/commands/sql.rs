@@ -17,13 +17,15 @@ use inzira_query::sql::Limits;
 use inzira_query::{Mode, QueryConfig, Questions};
 use inzira_schemas::SystemClock;
 
+use crate::allow;
 use crate::config::{Config, ConfigError};
 use crate::serve::open_store;
-use crate::allow;
 
 /// Options of `inzira sql`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  inzira sql \"SELECT count(*) FROM fixes\"\n  inzira sql \"SELECT h3_r9, count(*) n FROM positions GROUP BY 1 ORDER BY n DESC LIMIT 10\" --format csv\n  inzira sql --file report.sql --format parquet --output report.parquet --timing")]
+#[command(
+    after_help = "Examples:\n  inzira sql \"SELECT count(*) FROM fixes\"\n  inzira sql \"SELECT h3_r9, count(*) n FROM positions GROUP BY 1 ORDER BY n DESC LIMIT 10\" --format csv\n  inzira sql --file report.sql --format parquet --output report.parquet --timing"
+)]
 pub struct SqlArgs {
     /// The question
     #[arg(required_unless_present = "file", conflicts_with = "file")]
@@ -60,8 +62,7 @@ pub async fn run(args: SqlArgs, config: &Config) -> anyhow::Result<()> {
         bail!("this format is not for a terminal: give --output FILE");
     }
     let questions = open(config).await?;
-    let limits =
-        Limits { rows_max: u64::MAX, time_max: Duration::from_secs(args.timeout) };
+    let limits = Limits { rows_max: u64::MAX, time_max: Duration::from_secs(args.timeout) };
     let mut answer = questions.sql(&text, limits).await?;
     let written = match &args.output {
         Some(path) => {

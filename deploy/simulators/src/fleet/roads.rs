@@ -37,9 +37,36 @@ const JUNCTIONS: &[(&str, f64, f64)] = &[
 
 /// What joins them, by place in `JUNCTIONS`.
 const ROADS: &[(usize, usize)] = &[
-    (0, 1), (1, 2), (0, 3), (3, 4), (4, 5), (2, 5), (2, 6), (2, 7), (1, 8), (7, 8), (6, 7),
-    (6, 9), (7, 10), (9, 10), (10, 11), (9, 12), (11, 13), (12, 13), (12, 14), (14, 15), (13, 15),
-    (9, 16), (12, 16), (16, 17), (5, 17), (6, 17), (16, 18), (18, 19), (19, 20), (15, 21),
+    (0, 1),
+    (1, 2),
+    (0, 3),
+    (3, 4),
+    (4, 5),
+    (2, 5),
+    (2, 6),
+    (2, 7),
+    (1, 8),
+    (7, 8),
+    (6, 7),
+    (6, 9),
+    (7, 10),
+    (9, 10),
+    (10, 11),
+    (9, 12),
+    (11, 13),
+    (12, 13),
+    (12, 14),
+    (14, 15),
+    (13, 15),
+    (9, 16),
+    (12, 16),
+    (16, 17),
+    (5, 17),
+    (6, 17),
+    (16, 18),
+    (18, 19),
+    (19, 20),
+    (15, 21),
 ];
 
 /// Metres between two points of a way.
@@ -64,9 +91,7 @@ pub fn junction(index: usize) -> Point {
 /// The junction nearest to a place.
 pub fn nearest(place: Point) -> usize {
     let distance_m = |index: &usize| junction(*index).distance_m(place);
-    (0..JUNCTIONS.len())
-        .min_by(|a, b| distance_m(a).total_cmp(&distance_m(b)))
-        .unwrap_or_default()
+    (0..JUNCTIONS.len()).min_by(|a, b| distance_m(a).total_cmp(&distance_m(b))).unwrap_or_default()
 }
 
 /// The way from one place to another: to the nearest junction, along roads, to the place.

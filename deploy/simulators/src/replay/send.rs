@@ -103,9 +103,11 @@ impl Replay {
                 counts: self.counts.clone(),
                 stop: self.stop.clone(),
             };
-            let batch_fixes = if self.protocol == Protocol::Json { self.batch_fixes.max(1) } else { 1 };
+            let batch_fixes =
+                if self.protocol == Protocol::Json { self.batch_fixes.max(1) } else { 1 };
             let turns = turns.clone();
-            vehicles.spawn(async move { phone.play(plan.fixes, batch_fixes, started, turns).await });
+            vehicles
+                .spawn(async move { phone.play(plan.fixes, batch_fixes, started, turns).await });
         }
         while let Some(ended) = vehicles.join_next().await {
             if let Ok(Err(error)) = ended {
@@ -142,7 +144,8 @@ impl Phone {
                 () = self.stop.cancelled() => {}
             }
             let now_us = i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX);
-            let ready = rest.iter().take(batch_fixes).take_while(|fix| fix.wait_us <= now_us).count();
+            let ready =
+                rest.iter().take(batch_fixes).take_while(|fix| fix.wait_us <= now_us).count();
             let (batch, later) = rest.split_at(ready.max(1));
             let points: Vec<TracePoint> = batch.iter().map(|fix| fix.point).collect();
             let turn = turns.acquire().await;
@@ -172,7 +175,9 @@ impl Phone {
                     self.counts.add(fixes, answer);
                     return Ok(());
                 }
-                Ok(response) if response.status().is_client_error() && !retryable(response.status()) => {
+                Ok(response)
+                    if response.status().is_client_error() && !retryable(response.status()) =>
+                {
                     return Err(self.refused(response).await);
                 }
                 Ok(response) => retry_after(&response).unwrap_or(pause),

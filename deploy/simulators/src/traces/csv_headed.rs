@@ -1,6 +1,6 @@
 //! CSV with a header: GPSLogger, comma2k19, smartLoc, our own; columns are found by name.
 
-use super::{TracePoint, Track, Traces, instant, number, place};
+use super::{TracePoint, Traces, Track, instant, number, place};
 
 /// Column names by meaning, in the order of preference.
 const TIME: &[&str] =

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{TracePoint, Track, Traces, instant, number, place};
+use super::{TracePoint, Traces, Track, instant, number, place};
 
 /// What we look for in an item; the rest is passed over.
 #[derive(Deserialize)]

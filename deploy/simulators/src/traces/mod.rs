@@ -121,8 +121,8 @@ pub fn read_file(path: &Path) -> Result<Traces, TraceError> {
     let bytes = std::fs::read(path).map_err(wrong)?;
     let text = String::from_utf8_lossy(&bytes);
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut traces =
-        parse(&text, &name).ok_or_else(|| TraceError::Unknown { path: path.display().to_string() })?;
+    let mut traces = parse(&text, &name)
+        .ok_or_else(|| TraceError::Unknown { path: path.display().to_string() })?;
     traces.tracks.retain(|track| !track.points.is_empty());
     if traces.tracks.is_empty() {
         return Err(TraceError::Empty { path: path.display().to_string() });

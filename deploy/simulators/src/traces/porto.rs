@@ -2,7 +2,7 @@
 
 use inzira_schemas::Micros;
 
-use super::{TracePoint, Track, Traces, place};
+use super::{TracePoint, Traces, Track, place};
 
 /// Seconds between two points of a polyline.
 const STEP_S: i64 = 15;

@@ -97,7 +97,11 @@ fn every_real_trace_is_read_whole() {
         ("porto_taxi", 0, 8_733),
     ] {
         let traces = read_all(&[data.join(file)]).unwrap();
-        assert!(vehicles == 0 || traces.tracks.len() == vehicles, "{file}: {}", traces.tracks.len());
+        assert!(
+            vehicles == 0 || traces.tracks.len() == vehicles,
+            "{file}: {}",
+            traces.tracks.len()
+        );
         assert!(points == 0 || traces.len() == points, "{file}: {} points", traces.len());
         assert_eq!(traces.skipped, 0, "{file}");
     }

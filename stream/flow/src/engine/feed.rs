@@ -265,11 +265,6 @@ impl Admitted {
             if item.class() == ORDERS { self.orders.push(item) } else { self.fixes.push(item) }
         }
     }
-
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.orders.is_empty() && self.fixes.is_empty()
-    }
 }
 
 fn next(receiver: Option<&Receiver<Batch>>, waiting: &mut VecDeque<Batch>) -> Option<Batch> {

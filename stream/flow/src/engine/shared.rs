@@ -36,6 +36,8 @@ pub struct Shared {
     pub items: AtomicU64,
     watermarks: Vec<AtomicI64>,
     failure: Mutex<Option<FlowError>>,
+    /// What `failure` said, kept after it was taken.
+    reason: Mutex<Option<String>>,
     threads: Mutex<Vec<(usize, Thread)>>,
 }
 
@@ -54,6 +56,7 @@ impl Shared {
             items: AtomicU64::new(0),
             watermarks: (0..workers).map(|_| AtomicI64::new(UNKNOWN)).collect(),
             failure: Mutex::new(None),
+            reason: Mutex::new(None),
             threads: Mutex::new(Vec::new()),
         }
     }
@@ -99,6 +102,7 @@ impl Shared {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if failure.is_none() {
             tracing::error!(%error, "the flow stops");
+            *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
             *failure = Some(error);
         }
         drop(failure);
@@ -126,11 +130,11 @@ impl Shared {
 
     /// What `/readyz` shows.
     pub fn health(&self) -> FlowHealth {
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let error = self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let replay_left = self.replay_left.load(Ordering::Acquire);
         FlowHealth {
-            ready: failure.is_none() && !self.is_halted() && replay_left == 0,
-            error: failure.as_ref().map(ToString::to_string),
+            ready: error.is_none() && !self.is_halted() && replay_left == 0,
+            error,
             epoch: self.epoch.load(Ordering::Acquire),
             committed_epoch: self.committed_epoch.load(Ordering::Acquire),
             replay_left,

@@ -96,7 +96,7 @@ pub fn run(worker: &mut Worker, setup: WorkerSetup) {
             ticks.advance_to(message.tick.epoch + 1);
         }
         if live {
-            take_in(feed.as_mut(), &mut admitted, &mut graph, &ends);
+            take_in(feed.as_mut(), &mut admitted, &ends);
         }
         let next = arrived.borrow().front().copied();
         if let Some(message) = next {
@@ -104,7 +104,8 @@ pub fn run(worker: &mut Worker, setup: WorkerSetup) {
                 Some(index) => replay(feed.as_mut(), &plan, index, &mut graph),
                 None => {
                     // What waited when the tick was minted belongs to its epoch.
-                    take_in(feed.as_mut(), &mut admitted, &mut graph, &ends);
+                    take_in(feed.as_mut(), &mut admitted, &ends);
+                    send(&mut graph, &mut admitted);
                     true
                 }
             };
@@ -142,27 +143,22 @@ fn ticks_dataflow(worker: &mut Worker, arrived: Rc<RefCell<VecDeque<TickMessage>
     })
 }
 
-fn take_in(feed: &mut dyn Intake, admitted: &mut Admitted, graph: &mut Graph, ends: &Ends) {
+fn take_in(feed: &mut dyn Intake, admitted: &mut Admitted, ends: &Ends) {
+    let before = admitted.taken;
     let more = feed.admit(admitted);
-    if !admitted.is_empty() {
-        let count = admitted.orders.len() + admitted.fixes.len();
-        ends.shared.items.fetch_add(count as u64, Ordering::Relaxed);
-        send(graph, admitted);
-    }
+    ends.shared.items.fetch_add((admitted.taken - before) as u64, Ordering::Relaxed);
     if more {
         ends.shared.waiting.store(true, Ordering::Release);
     }
 }
 
+/// Sends an epoch's input, all at once and just before the inputs advance: what is sent with a
+/// step in between stays in the exchange, which only flushes what its own round produced.
 fn send(graph: &mut Graph, admitted: &mut Admitted) {
-    if !admitted.orders.is_empty() {
-        graph.orders.send_batch(&mut admitted.orders);
-        admitted.orders.clear();
-    }
-    if !admitted.fixes.is_empty() {
-        graph.fixes.send_batch(&mut admitted.fixes);
-        admitted.fixes.clear();
-    }
+    graph.orders.send_batch(&mut admitted.orders);
+    graph.fixes.send_batch(&mut admitted.fixes);
+    admitted.orders.clear();
+    admitted.fixes.clear();
 }
 
 /// Takes in what a recorded epoch took. False while it has not all been read.

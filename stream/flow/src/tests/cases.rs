@@ -154,7 +154,7 @@ fn a_six_hour_backlog_corrects_the_record_of_a_delivered_order_without_an_alert(
     for fix in &backlog {
         hand.fix(fix);
     }
-    assert_eq!(hand.alerts(), ["ARRIVED_BACKFILL"]);
+    assert_eq!(hand.alerts(), ["OFFLINE", "ARRIVED_BACKFILL"], "it was silent, then proved itself");
     let positions: Vec<wire::Position> = hand.of(Topic::Positions);
     assert_eq!(positions.len(), 100);
     assert!(

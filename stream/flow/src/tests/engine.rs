@@ -216,6 +216,33 @@ fn assert_whole(house: &House) {
             *arriving.entry((record.key.to_vec(), event.leg)).or_default() += 1;
         }
     }
+    if arriving.len() != DRIVERS as usize {
+        for record in house.log.all(Topic::TrackingEvents) {
+            let e: wire::TrackingEvent = record.decode().unwrap();
+            if e.order_id == "ord_fleet0000" {
+                println!(
+                    "{} {} at {} rec {}",
+                    e.envelope.as_ref().unwrap().event_type,
+                    e.leg,
+                    (e.at_us - START.0) / 1000000,
+                    (e.envelope.as_ref().unwrap().recorded_at_us - START.0) / 1000000
+                );
+            }
+        }
+        for record in house.log.all(Topic::Positions) {
+            let e: wire::Position = record.decode().unwrap();
+            if e.driver_id == "drv_fleet0000" {
+                println!(
+                    "  pos at {} {} {:?} {} {:?}",
+                    (e.measured_at_us - START.0) / 1000000,
+                    e.source,
+                    e.flags,
+                    e.order_id,
+                    e.distance_m
+                );
+            }
+        }
+    }
     assert_eq!(arriving.len(), DRIVERS as usize, "every delivery came near once");
     assert!(arriving.values().all(|count| *count == 1));
 }

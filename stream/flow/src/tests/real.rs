@@ -82,7 +82,7 @@ fn the_bus_that_was_offline_corrects_the_record_and_alerts_nobody() {
     for (at_s, point) in &ride {
         hand.fix(&late(fix(BUS, *at_s, *point), 20_000));
     }
-    assert_eq!(hand.alerts(), ["ARRIVED_BACKFILL"]);
+    assert_eq!(hand.alerts(), ["OFFLINE", "ARRIVED_BACKFILL"]);
     assert_eq!(hand.of::<wire::Position>(Topic::Positions).len(), distinct(&ride));
 }
 
