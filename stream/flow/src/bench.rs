@@ -69,8 +69,8 @@ pub struct Figures {
 pub fn in_process(fixes: usize, drivers: usize, workers: usize) -> Result<Figures, FlowError> {
     let (intakes, total) = make_input(fixes, drivers, workers);
     let shared = Arc::new(Shared::new(workers));
-    for worker in 0..workers {
-        shared.seen_until(worker, START);
+    for slot in 0..2 * workers {
+        shared.seen_until(slot, START.plus_secs(1));
     }
     let stop = CancellationToken::new();
     let (epochs_in, epochs) = unbounded_channel();

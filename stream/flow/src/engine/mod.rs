@@ -14,6 +14,7 @@ pub mod feed;
 pub mod graph;
 pub mod live;
 pub mod publish;
+pub mod reader;
 pub mod recover;
 pub mod shared;
 pub mod snapshot;

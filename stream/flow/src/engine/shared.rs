@@ -34,6 +34,9 @@ pub struct Shared {
     pub snapshot_epoch: AtomicU64,
     /// Fixes taken in, backlog and repeats included.
     pub items: AtomicU64,
+    /// Workers whose orders have not caught up since the start.
+    orders_behind: AtomicUsize,
+    /// Two a worker: orders, fixes.
     watermarks: Vec<AtomicI64>,
     failure: Mutex<Option<FlowError>>,
     /// What `failure` said, kept after it was taken.
@@ -54,7 +57,8 @@ impl Shared {
             snapshot_busy: AtomicBool::new(false),
             snapshot_epoch: AtomicU64::new(0),
             items: AtomicU64::new(0),
-            watermarks: (0..workers).map(|_| AtomicI64::new(UNKNOWN)).collect(),
+            orders_behind: AtomicUsize::new(workers),
+            watermarks: (0..2 * workers).map(|_| AtomicI64::new(UNKNOWN)).collect(),
             failure: Mutex::new(None),
             reason: Mutex::new(None),
             threads: Mutex::new(Vec::new()),
@@ -86,12 +90,23 @@ impl Shared {
         }
     }
 
-    /// This worker has seen all that reached the log before `watermark`.
-    pub fn seen_until(&self, worker: usize, watermark: Micros) {
-        self.watermarks[worker].fetch_max(watermark.0, Ordering::AcqRel);
+    /// A worker's orders have caught up with where they ended at the start.
+    pub fn orders_caught_up(&self) {
+        self.orders_behind.fetch_sub(1, Ordering::AcqRel);
+        self.waiting.store(true, Ordering::Release);
     }
 
-    /// All workers have; `None` while one has not caught up yet.
+    /// How many workers' orders have not.
+    pub fn orders_behind(&self) -> usize {
+        self.orders_behind.load(Ordering::Acquire)
+    }
+
+    /// One of the readers has seen all that reached the log before `watermark`.
+    pub fn seen_until(&self, slot: usize, watermark: Micros) {
+        self.watermarks[slot].fetch_max(watermark.0, Ordering::AcqRel);
+    }
+
+    /// All of them have; `None` while one has not caught up yet.
     pub fn watermark(&self) -> Option<Micros> {
         let least = self.watermarks.iter().map(|w| w.load(Ordering::Acquire)).min()?;
         (least != UNKNOWN).then_some(Micros(least))

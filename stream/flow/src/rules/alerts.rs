@@ -3,19 +3,20 @@
 //! In:    what drivers' positions prove, and whether the order is still open.
 //! Out:   the alerts to tell.
 //! Keeps: what was told, by leg, until 72 hours after the order closed.
-//! Never: tells of a closed order, save for the record (ARRIVED_BACKFILL).
+//! Never: tells of what came after an order closed, save for the record (ARRIVED_BACKFILL).
 
 use inzira_schemas::Micros;
 use inzira_schemas::states::TrackingKind;
 use serde::{Deserialize, Serialize};
 
 use super::orders::Note;
-use super::{Candidate, LegName};
+use super::{Candidate, LegName, Origin};
 
 /// What was told of one order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Told {
-    closed: bool,
+    /// What closed it, while it is closed.
+    closed: Option<Origin>,
     /// When something last happened, for forgetting.
     pub changed_at: Micros,
     once: Vec<(LegName, TrackingKind)>,
@@ -24,7 +25,7 @@ pub struct Told {
 impl Told {
     /// Takes in that the order is open or closed.
     pub fn note(&mut self, note: &Note, now: Micros) {
-        self.closed = note.closed;
+        self.closed = note.closed.then_some(note.origin);
         self.changed_at = now;
     }
 
@@ -33,9 +34,11 @@ impl Told {
         self.changed_at = now;
         match candidate.kind {
             TrackingKind::ArrivedBackfill => self.first(candidate),
-            _ if self.closed => false,
-            TrackingKind::Arriving | TrackingKind::Arrived => self.first(candidate),
-            _ => true,
+            // What the log took before the order closed was so, even if we hear of it after.
+            TrackingKind::Arriving | TrackingKind::Arrived => {
+                self.closed.is_none_or(|closed| candidate.origin < closed) && self.first(candidate)
+            }
+            _ => self.closed.is_none(),
         }
     }
 
@@ -52,7 +55,7 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::{LegKind, Origin};
+    use crate::rules::LegKind;
 
     const LEG: LegName = LegName { kind: LegKind::Delivery, number: 1 };
 

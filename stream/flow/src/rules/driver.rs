@@ -56,6 +56,8 @@ pub struct Driver {
     late: Option<Box<Lane>>,
     /// The orders the driver is or was on.
     pub legs: Legs,
+    /// What orders ask, until the fixes that came before it are seen.
+    waiting: Vec<Command>,
     pace: Pace,
     fresh: Option<Fresh>,
     heard_at: Micros,
@@ -84,6 +86,7 @@ impl Driver {
             live: Lane::default(),
             late: None,
             legs: Legs::default(),
+            waiting: Vec::new(),
             pace: Pace::default(),
             fresh: None,
             heard_at: Micros(0),
@@ -96,10 +99,9 @@ impl Driver {
     /// What is left when a rule broke on this driver: orders and repeats, nothing that was
     /// computed from places.
     pub fn reset(&mut self) {
-        let (id, repeats, legs) =
-            (self.id.clone(), std::mem::take(&mut self.repeats), std::mem::take(&mut self.legs));
-        let (heard_at, offline) = (self.heard_at, self.offline);
-        *self = Self { repeats, legs, heard_at, offline, ..Self::new(&id) };
+        let kept = std::mem::replace(self, Self::new(&self.id));
+        let Self { repeats, legs, waiting, heard_at, offline, wake_at, .. } = kept;
+        *self = Self { repeats, legs, waiting, heard_at, offline, wake_at, ..Self::new(&self.id) };
     }
 
     /// Takes in one fix. False for a repeat.
@@ -111,6 +113,7 @@ impl Driver {
         origin: Origin,
         out: &mut impl Outlet,
     ) -> bool {
+        self.catch_up(tick, out, |command| command.origin <= origin);
         if !self.repeats.admit(fix.device, fix.seq, &fix.raw, tick.now) {
             return false;
         }
@@ -126,8 +129,28 @@ impl Driver {
         true
     }
 
-    /// Does what an order asks. A leg that opens is judged at once by the last fresh position.
+    /// Does what an order asks, once this driver's fixes that the log took before it have been
+    /// seen: topics are read apart, and an order may be far ahead while we catch up.
     pub fn on_command(&mut self, command: &Command, tick: &Tick, out: &mut impl Outlet) {
+        self.waiting.push(command.clone());
+        self.waiting.sort_by_key(|command| command.origin);
+        self.catch_up(tick, out, |command| command.origin.arrived < tick.watermark);
+        self.plan_wake();
+    }
+
+    /// Does what was asked, as far as its time has come.
+    fn catch_up(&mut self, tick: &Tick, out: &mut impl Outlet, is_time: impl Fn(&Command) -> bool) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let until = self.waiting.partition_point(is_time);
+        for command in self.waiting.drain(..until).collect::<Vec<_>>() {
+            self.obey(&command, tick, out);
+        }
+    }
+
+    /// A leg that opens is judged at once by the last fresh position.
+    fn obey(&mut self, command: &Command, tick: &Tick, out: &mut impl Outlet) {
         let opened = self.legs.apply(command);
         if opened {
             if let Some(fresh) = self.fresh {
@@ -144,6 +167,7 @@ impl Driver {
 
     /// Wakes the driver: silence may have become OFFLINE, or ended a trip.
     pub fn on_wake(&mut self, tick: &Tick, out: &mut impl Outlet) {
+        self.catch_up(tick, out, |command| command.origin.arrived < tick.watermark);
         let opened_at = self.legs.open().map(|leg| leg.opened_at).min();
         if let Some(opened_at) = opened_at
             && !self.offline
@@ -169,7 +193,9 @@ impl Driver {
     pub fn forget(&mut self, now: Micros) -> bool {
         self.repeats.forget(now);
         self.legs.forget(now.plus_secs(-REMEMBER_S));
-        self.legs.open().next().is_none() && self.heard_at.plus_secs(FORGET_S) < now
+        self.waiting.is_empty()
+            && self.legs.open().next().is_none()
+            && self.heard_at.plus_secs(FORGET_S) < now
     }
 
     fn heard(&mut self, fix: &FixView<'_>, out: &mut impl Outlet) {
@@ -256,8 +282,9 @@ impl Driver {
         };
         for index in 0..self.legs.0.len() {
             let leg = &self.legs.0[index];
-            let concerns = if fresh { leg.closed_at.is_none() } else { leg.covers(evidence.at) };
-            if concerns {
+            let open = leg.closed_at.is_none();
+            if (fresh && open) || leg.covers(evidence.at) {
+                let evidence = Evidence { fresh: fresh && open, ..evidence };
                 self.judge_leg(index, &evidence, (place.h3_r9, origin), out);
             }
         }
@@ -382,10 +409,8 @@ impl Driver {
             .map(|opened_at| offline::due(self.heard_at, opened_at));
         let trip = (self.live.trip.is_some() || self.late.is_some())
             .then(|| self.heard_at.plus_secs(trips::SILENT_S as i64));
-        self.wake_at = match (silence, trip) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        let waiting = self.waiting.first().map(|command| Micros(command.origin.arrived.0 + 1));
+        self.wake_at = [silence, trip, waiting].into_iter().flatten().min();
     }
 }
 
