@@ -2,6 +2,7 @@
 //! oracle.
 
 mod cases;
+mod embedded;
 mod engine;
 mod real;
 

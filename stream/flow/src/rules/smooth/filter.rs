@@ -153,7 +153,7 @@ pub fn step_back(
     let (m_xx, m_xv) = (filtered.p_xx + b * filtered.p_xv, a * filtered.p_xv);
     let (m_vx, m_vv) = (filtered.p_xv + b * filtered.p_vv, a * filtered.p_vv);
     let det = predicted.p_xx * predicted.p_vv - predicted.p_xv * predicted.p_xv;
-    if !(det > 0.0) {
+    if det <= 0.0 || !det.is_finite() {
         return *filtered;
     }
     let (i_xx, i_xv, i_vv) = (predicted.p_vv / det, -predicted.p_xv / det, predicted.p_xx / det);
