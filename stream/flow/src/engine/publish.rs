@@ -98,13 +98,17 @@ impl Publisher {
             let wanted = told.iter().any(|epoch| epoch.snapshot);
             let progress_offset = if wanted { progress_end(self.log.as_ref()).await? } else { 0 };
             let records = self.records(&told);
+            metrics::counter!("flow_committed_records_total").increment(records.len() as u64);
+            let began = std::time::Instant::now();
             self.transact(records, last_told).await?;
+            metrics::histogram!("flow_commit_seconds").record(began.elapsed().as_secs_f64());
             fail::fail_point!("after_commit_before_ack", |_| Ok(()));
             self.note_cuts(&told, progress_offset);
             self.close_orders(&told);
         }
         self.shared.committed_epoch.store(last_epoch, Ordering::Release);
         self.shared.uncommitted_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        metrics::gauge!("flow_committed_epoch").set(last_epoch as f64);
         self.shared.wake(0);
         Ok(())
     }

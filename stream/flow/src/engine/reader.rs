@@ -6,6 +6,7 @@
 //! Never: skips; a failure of the log stops the flow.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -60,7 +61,12 @@ impl Reader {
         let (sender, receiver) = sync_channel(CHANNEL_BATCHES);
         std::thread::Builder::new()
             .name(name)
-            .spawn(move || self.run(&sender))
+            .spawn(move || {
+                if catch_unwind(AssertUnwindSafe(|| self.run(&sender))).is_err() {
+                    tracing::error!("a reader of the flow broke, the process ends");
+                    std::process::abort();
+                }
+            })
             .map_err(|error| FlowError::Engine(format!("no thread for a reader: {error}")))?;
         Ok(receiver)
     }

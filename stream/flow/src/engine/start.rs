@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use inzira_event_log::EventLog;
 use inzira_live_bus::LiveBus;
 use inzira_schemas::Clock;
@@ -113,9 +114,9 @@ pub async fn start(
     }
     drop((restored, ends));
     let lane_stop = CancellationToken::new();
-    let lane_task = tokio::spawn(lane.run(bus.clone(), lane_stop.clone()));
+    let lane_task = spawn_or_abort("live lane", lane.run(bus.clone(), lane_stop.clone()));
     let writer = SnapshotWriter::new(store.store.clone(), shared.clone(), config.workers);
-    let writer_task = tokio::spawn(writer.run(news));
+    let writer_task = spawn_or_abort("snapshot writer", writer.run(news));
     let publisher = Publisher {
         log,
         transactor,
@@ -125,26 +126,35 @@ pub async fn start(
         snapshots: news_in,
         cuts,
     };
-    let publisher_task = tokio::spawn(publisher.run(epochs));
+    let publisher_task = spawn_or_abort("publisher", publisher.run(epochs));
     let engine = run_engine(setups);
     let watched = shared.clone();
     let done = tokio::spawn(async move {
         let engine = engine.await;
-        let published = publisher_task.await;
+        let _ = publisher_task.await;
         lane_stop.cancel();
         let _ = lane_task.await;
         let _ = tokio::time::timeout(LAST_SNAPSHOT, writer_task).await;
-        if published.is_err() {
-            // A publisher that broke may have left a transaction half told: only a new start,
-            // which reads the progress back, is safe.
-            std::process::abort();
-        }
         match watched.take_failure() {
             Some(error) => Err(error),
             None => engine.map_err(|e| FlowError::Engine(e.to_string()))?,
         }
     });
     Ok(Running { shared, done })
+}
+
+/// Spawns a task whose panic ends the process: what it left half done only a new start, which
+/// reads the progress back, can judge.
+fn spawn_or_abort(
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+            tracing::error!(name, "a task of the flow broke, the process ends");
+            std::process::abort();
+        }
+    })
 }
 
 /// Runs timely on threads of its own and waits for them off the async threads.
