@@ -50,6 +50,25 @@ pub async fn post_until(service: &Service, path: &str, body: &Value) -> anyhow::
     }
 }
 
+/// Moves an order a step. A step that was taken by a try whose answer was lost is refused the
+/// second time: then the order itself tells.
+pub async fn step_until(
+    service: &Service,
+    order_id: &str,
+    step: &str,
+    body: &Value,
+    done: impl Fn(&Value) -> bool,
+) -> anyhow::Result<()> {
+    let path = format!("/api/v1/orders/{order_id}");
+    match post_until(service, &format!("{path}/{step}"), body).await {
+        Ok(_) => Ok(()),
+        Err(refused) => match service.get(&path).await {
+            Ok(order) if done(&order) => Ok(()),
+            _ => Err(refused),
+        },
+    }
+}
+
 /// `GET` that is repeated until `wanted` holds of the answer.
 pub async fn get_until(
     service: &Service,
@@ -92,7 +111,8 @@ pub async fn book(
     };
     let now = get_until(operator, &path, paid).await?;
     if now["driver_id"].as_str() != Some(driver_id) {
-        post_until(operator, &format!("{path}/assign"), &json!({"driver_id": driver_id})).await?;
+        let bound = |order: &Value| order["driver_id"].as_str() == Some(driver_id);
+        step_until(operator, &order_id, "assign", &json!({"driver_id": driver_id}), bound).await?;
     }
     let share = post_until(operator, &format!("{path}/share"), &json!({})).await?;
     Ok(Booked {
