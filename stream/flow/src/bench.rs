@@ -319,3 +319,21 @@ fn cpu_s() -> f64 {
         |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     seconds(usage.user_time()) + seconds(usage.system_time())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_over_all_positions_is_the_same_on_any_number_of_workers() {
+        let figures: Vec<Figures> = [1, 2, 3]
+            .into_iter()
+            .map(|workers| in_process(20_000, 1_000, workers).unwrap())
+            .collect();
+        for one in &figures {
+            assert_eq!(one.positions, 20_000);
+            assert_eq!(one.checksum, figures[0].checksum);
+            assert!(one.snapshots >= 1 && one.bytes_per_driver > 100.0, "{one:?}");
+        }
+    }
+}

@@ -373,14 +373,13 @@ impl Driver {
         }
         let leg: Option<&Leg> =
             if place.in_time { self.legs.open().next() } else { self.legs.at(fix.raw.measured_at) };
-        let name = leg.map(|leg| leg.name.to_string()).unwrap_or_default();
         let step = trips::Step {
             at: fix.raw.measured_at,
             point: place.smoothed.point,
             h3_r9: place.h3_r9,
             speed_mps: place.smoothed.speed_mps,
             order: leg.map_or("", |leg| &*leg.order),
-            leg: &name,
+            leg: leg.map(|leg| leg.name),
         };
         let trip = match (&mut self.late, place.in_time) {
             (Some(late), false) => &mut late.trip,

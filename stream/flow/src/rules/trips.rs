@@ -7,7 +7,7 @@
 use inzira_schemas::{Micros, Point, event_id};
 use serde::{Deserialize, Serialize};
 
-use super::TripOut;
+use super::{LegName, TripOut};
 
 /// Standing this long ends a drive, seconds.
 pub const STILL_S: f64 = 20.0 * 60.0;
@@ -24,9 +24,9 @@ const LINE_MAX_BYTES: usize = 64 * 1024;
 /// A trip under way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TripState {
-    /// Order and leg, `ord_…/pickup`; empty without an order.
+    /// Empty without an order.
     order: Box<str>,
-    leg: Box<str>,
+    leg: Option<LegName>,
     started_at: Micros,
     last_at: Micros,
     last: Point,
@@ -53,8 +53,8 @@ pub struct Step<'a> {
     pub speed_mps: f64,
     /// The open order, empty for none.
     pub order: &'a str,
-    /// Its leg as text, empty for none.
-    pub leg: &'a str,
+    /// Its leg.
+    pub leg: Option<LegName>,
 }
 
 /// Takes in a position; a trip that ended with it comes back.
@@ -97,7 +97,7 @@ impl TripState {
         line.push(step.point);
         Self {
             order: step.order.into(),
-            leg: step.leg.into(),
+            leg: step.leg,
             started_at: step.at,
             last_at: step.at,
             last: step.point,
@@ -117,7 +117,7 @@ impl TripState {
         step.at < self.last_at
             || step.at.seconds_since(self.last_at) >= SILENT_S
             || *self.order != *step.order
-            || *self.leg != *step.leg
+            || self.leg != step.leg
             || (still && step.order.is_empty())
             || self.line.text.len() >= LINE_MAX_BYTES
     }
@@ -146,11 +146,12 @@ impl TripState {
 
     fn into_trip(mut self, driver: &str) -> TripOut {
         self.line.push(self.last);
+        let leg = self.leg.map(|leg| leg.to_string()).unwrap_or_default();
         let cause = event_id(&[
             b"trip",
             driver.as_bytes(),
             self.order.as_bytes(),
-            self.leg.as_bytes(),
+            leg.as_bytes(),
             &self.started_at.0.to_le_bytes(),
         ]);
         TripOut {
@@ -208,6 +209,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::LegKind;
 
     fn at(at_s: i64, lon: f64, speed_mps: f64) -> Step<'static> {
         Step {
@@ -216,7 +218,7 @@ mod tests {
             h3_r9: 1,
             speed_mps,
             order: "",
-            leg: "",
+            leg: None,
         }
     }
 
@@ -255,14 +257,14 @@ mod tests {
     #[test]
     fn a_leg_of_an_order_is_a_trip_of_its_own() {
         let mut trip = None;
-        let leg = |at_s, leg| Step {
+        let leg = |at_s, kind| Step {
             order: "ord_abcd",
-            leg,
+            leg: Some(LegName { kind, number: 1 }),
             ..at(at_s, 30.0 + at_s as f64 * 1e-4, 11.0)
         };
-        step(&mut trip, "drv_a", &leg(0, "pickup"));
-        step(&mut trip, "drv_a", &leg(10, "pickup"));
-        let pickup = step(&mut trip, "drv_a", &leg(20, "delivery")).unwrap();
+        step(&mut trip, "drv_a", &leg(0, LegKind::Pickup));
+        step(&mut trip, "drv_a", &leg(10, LegKind::Pickup));
+        let pickup = step(&mut trip, "drv_a", &leg(20, LegKind::Delivery)).unwrap();
         assert_eq!((&*pickup.order, pickup.ended_at), ("ord_abcd", Micros::from_secs(10)));
         assert!(pickup.trip_id.starts_with("trp_") && pickup.trip_id.len() == 30);
     }
