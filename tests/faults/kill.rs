@@ -3,7 +3,7 @@
 //! In:    cycles, a mode, a seed.
 //! Out:   `faults=kill cycles= kills= hits= … lost= doubled= … arriving_missing= arriving_doubled=`.
 //!
-//! A kill *hits* when requests were in flight at that moment. After the last one everything is
+//! A kill *hits* when requests were in flight at that moment, and every one must. After the last one everything is
 //! left to settle, the service is stopped, and DuckDB reads the tables.
 
 use std::collections::BTreeMap;
@@ -39,6 +39,9 @@ const SPEED_MPS: f64 = 15.0;
 /// How long events and rows may take to come through after the last kill.
 const SETTLE: Duration = Duration::from_secs(120);
 
+/// How long a kill waits for a request in flight.
+const AIM: Duration = Duration::from_secs(2);
+
 /// One order that was driven to its end, and what its buyer saw.
 struct Driven {
     booked: Booked,
@@ -72,7 +75,7 @@ pub async fn run(cycles: u32, real: bool, seed: u64) -> anyhow::Result<bool> {
         killed.restart_s(1.0),
     );
     let held = lost == 0 && doubled == 0 && phantom == 0 && missing == 0 && twice == 0;
-    Ok(held && killed.hits > 0 && watched > 0)
+    Ok(held && killed.hits == cycles && watched > 0)
 }
 
 /// What the kills did.
@@ -98,6 +101,11 @@ async fn kill_again_and_again(
     let mut killed = Killed { hits: 0, restarts_s: Vec::new() };
     for cycle in 1..=cycles {
         tokio::time::sleep(Duration::from_millis(random.random_range(1_500..5_000))).await;
+        // A kill is aimed: it falls while somebody waits for an answer.
+        let aimed = Instant::now();
+        while town.ledger.in_flight() == 0 && aimed.elapsed() < AIM {
+            tokio::task::yield_now().await;
+        }
         if town.ledger.in_flight() > 0 {
             killed.hits += 1;
         }
