@@ -10,7 +10,11 @@ const FUNCTION_LINES_MAX: usize = 70;
 const LONG_FILES: [(&str, &str); 0] = [];
 
 /// Functions that may be longer, by file and name, each with its reason.
-const LONG_FUNCTIONS: [(&str, &str, &str); 0] = [];
+const LONG_FUNCTIONS: [(&str, &str, &str); 1] = [(
+    "stream/flow/src/engine/start.rs",
+    "start",
+    "wires every thread and task of the flow: the order in which they begin is its meaning",
+)];
 
 /// Rust sources of ours with their text.
 fn rust() -> Vec<(String, String)> {
