@@ -92,7 +92,7 @@ pub fn in_process(fixes: usize, drivers: usize, workers: usize) -> Result<Figure
                 plan: Arc::new(Vec::new()),
                 last: Tick::default(),
                 epoch: Duration::from_millis(1),
-                snapshot_every: Duration::from_millis(500),
+                snapshot_every: Duration::from_secs(2),
                 uncommitted_max: usize::MAX,
                 stop: stop.clone(),
             })

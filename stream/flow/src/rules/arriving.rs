@@ -9,6 +9,8 @@ use inzira_schemas::states::TrackingKind;
 use inzira_schemas::{Micros, Point};
 use serde::{Deserialize, Serialize};
 
+use super::plane::M_PER_DEG;
+
 /// ARRIVING within this distance of the target, metres.
 pub const ARRIVING_M: f64 = 400.0;
 /// ARRIVED within this distance and the fix's accuracy, metres.
@@ -154,8 +156,6 @@ struct Plane {
     north_m: f64,
 }
 
-const M_PER_DEG: f64 = inzira_schemas::geo::EARTH_RADIUS_M * std::f64::consts::PI / 180.0;
-
 impl Plane {
     fn around(target: Point, point: Point) -> Self {
         let mut plane =
@@ -172,7 +172,7 @@ impl Plane {
     }
 
     fn distance_m(&self) -> f64 {
-        self.east_m.hypot(self.north_m)
+        (self.east_m * self.east_m + self.north_m * self.north_m).sqrt()
     }
 
     /// How near the straight way from `from` came to the target.

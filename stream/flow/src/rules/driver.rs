@@ -5,7 +5,6 @@
 //! Keeps: repeats, two smoothers (live and late), legs, the pace, the trip under way.
 //! Never: lets a late fix touch the live state; fires an alert from a stale one.
 
-use inzira_schemas::cell::NearCell;
 use inzira_schemas::states::TrackingKind;
 use inzira_schemas::{Micros, Point};
 use serde::{Deserialize, Serialize};
@@ -15,6 +14,7 @@ use super::eta::{self, Pace};
 use super::fix::FixView;
 use super::join::{Command, Leg, Legs};
 use super::offline;
+use super::plane::CellMemo;
 use super::repeats::{REMEMBER_S, Repeats};
 use super::smooth::{Outcome, Smoothed, Smoother, UNKNOWN_ACCURACY_M};
 use super::trips::{self, TripState};
@@ -65,7 +65,7 @@ pub struct Driver {
     /// When the driver is next to be woken; `None` when nothing is due.
     pub wake_at: Option<Micros>,
     #[serde(skip)]
-    near: NearCell,
+    near: CellMemo,
 }
 
 /// Which stream a fix came by.
@@ -92,8 +92,16 @@ impl Driver {
             heard_at: Micros(0),
             offline: false,
             wake_at: None,
-            near: NearCell::default(),
+            near: CellMemo::default(),
         }
+    }
+
+    /// Reads what the next fix will need, so that the processor has it at hand by then: state
+    /// of many drivers lies far apart, and waiting for one after the other is most of the work.
+    pub fn touch(&self) -> u64 {
+        self.live.smoother.touch()
+            ^ self.repeats.touch()
+            ^ self.legs.0.first().map_or(0, |leg| leg.opened_at.0 as u64)
     }
 
     /// What is left when a rule broke on this driver: orders and repeats, nothing that was

@@ -10,6 +10,8 @@
 use inzira_schemas::{Micros, Point};
 use serde::{Deserialize, Serialize};
 
+use super::plane;
+
 /// Road over straight line, on the hills of Rwanda.
 pub const DETOUR: f64 = 1.3;
 const SPEED_MIN_MPS: f64 = 2.0;
@@ -63,7 +65,7 @@ fn usual_mps(at: Micros) -> f64 {
 
 /// Metres and seconds to go.
 pub fn to_go(from: Point, target: Point, pace: &Pace, at: Micros) -> (f64, f64) {
-    let straight_m = from.distance_m(target);
+    let straight_m = plane::distance_m(from, target);
     let distance_m = straight_m * DETOUR;
     (distance_m, distance_m / pace.expected_mps(at))
 }

@@ -12,6 +12,7 @@ pub mod fix;
 pub mod join;
 pub mod offline;
 pub mod orders;
+pub mod plane;
 pub mod repeats;
 pub mod smooth;
 pub mod trips;

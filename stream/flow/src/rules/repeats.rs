@@ -26,9 +26,12 @@ const TAIL_MAX: usize = 32;
 pub struct Seen {
     /// Device, as 64 bits: a driver has few, so they never meet.
     device: u64,
-    /// Sorted, apart, both ends included; with the time of the last touch.
+    /// The interval that the last number went to, when it is the highest one.
+    top: Option<(u64, u64, Micros)>,
+    /// The others: sorted, apart, both ends included; with the time of the last touch.
     intervals: Vec<(u64, u64, Micros)>,
-    buckets: Vec<Bucket>,
+    current: Bucket,
+    older: Vec<Bucket>,
     /// The newest device time seen: anything newer cannot be a repeat by time and place.
     newest: Micros,
 }
@@ -43,30 +46,48 @@ struct Bucket {
 
 /// What all devices of one driver have sent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Repeats(Vec<Seen>);
+pub struct Repeats {
+    /// Nearly every driver has one phone: it lies with the driver's other state.
+    first: Option<Seen>,
+    more: Vec<Seen>,
+}
 
 impl Repeats {
     /// True for a fix that is new; it is remembered from now on.
     pub fn admit(&mut self, device: &str, seq: Option<u64>, fix: &RawFix, now: Micros) -> bool {
         let device = xxh3_64(device.as_bytes());
-        let index = match self.0.iter().position(|seen| seen.device == device) {
-            Some(index) => index,
-            None => {
-                self.0.push(Seen { device, ..Seen::default() });
-                self.0.len() - 1
-            }
+        let seen = match &mut self.first {
+            None => self.first.insert(Seen { device, ..Seen::default() }),
+            Some(first) if first.device == device => first,
+            Some(_) => match self.more.iter().position(|seen| seen.device == device) {
+                Some(index) => &mut self.more[index],
+                None => {
+                    self.more.push(Seen { device, ..Seen::default() });
+                    let last = self.more.len() - 1;
+                    &mut self.more[last]
+                }
+            },
         };
-        self.0[index].admit(seq, fix, now)
+        seen.admit(seq, fix, now)
     }
 
     /// Forgets what arrived more than 72 hours ago.
     pub fn forget(&mut self, now: Micros) {
         let oldest = now.plus_secs(-REMEMBER_S);
-        for seen in &mut self.0 {
-            seen.buckets.retain(|bucket| bucket.began_at.plus_secs(BUCKET_S) >= oldest);
-            seen.intervals.retain(|(_, _, touched)| *touched >= oldest);
+        for seen in self.first.iter_mut().chain(&mut self.more) {
+            seen.forget(oldest);
         }
-        self.0.retain(|seen| !seen.buckets.is_empty() || !seen.intervals.is_empty());
+        self.more.retain(|seen| !seen.is_empty());
+        if self.first.as_ref().is_some_and(Seen::is_empty) {
+            self.first = self.more.pop();
+        }
+    }
+
+    /// Reads what the next fix will need, so that the processor has it at hand by then.
+    pub fn touch(&self) -> u64 {
+        self.first
+            .as_ref()
+            .map_or(0, |seen| seen.current.keys.last().copied().unwrap_or(seen.device))
     }
 }
 
@@ -78,7 +99,9 @@ impl Seen {
             return false;
         }
         let key = place_key(fix);
-        if fix.measured_at <= self.newest && self.buckets.iter_mut().any(|b| b.has(key)) {
+        if fix.measured_at <= self.newest
+            && (self.current.has(key) || self.older.iter_mut().any(|bucket| bucket.has(key)))
+        {
             return false;
         }
         if let Some(seq) = seq {
@@ -89,12 +112,62 @@ impl Seen {
         true
     }
 
+    fn is_empty(&self) -> bool {
+        self.current.keys.is_empty()
+            && self.older.is_empty()
+            && self.intervals.is_empty()
+            && self.top.is_none()
+    }
+
+    fn forget(&mut self, oldest: Micros) {
+        let is_old = |bucket: &Bucket| bucket.began_at.plus_secs(BUCKET_S) < oldest;
+        self.older.retain(|bucket| !is_old(bucket));
+        if is_old(&self.current) {
+            self.current = Bucket::default();
+        }
+        self.intervals.retain(|(_, _, touched)| *touched >= oldest);
+        self.top = self.top.filter(|(_, _, touched)| *touched >= oldest);
+    }
+
     fn has_seq(&self, seq: u64) -> bool {
+        if let Some((first, last, _)) = self.top {
+            if seq > last {
+                return false;
+            }
+            if seq >= first {
+                return true;
+            }
+        }
         let after = self.intervals.partition_point(|(first, _, _)| *first <= seq);
         after > 0 && self.intervals[after - 1].1 >= seq
     }
 
+    /// Takes a number in. Nearly always it follows the highest: then nothing else is looked at.
     fn add_seq(&mut self, seq: u64, now: Micros) {
+        match self.top {
+            Some((first, last, _)) if last.checked_add(1) == Some(seq) => {
+                self.top = Some((first, seq, now));
+            }
+            Some((_, last, _)) if seq < last => {
+                // It may join the top from below: put it back among the others for a moment.
+                self.intervals.extend(self.top.take());
+                self.insert_seq(seq, now);
+                self.top = self.intervals.pop();
+            }
+            _ => {
+                self.intervals.extend(self.top.take());
+                self.top = Some((seq, seq, now));
+            }
+        }
+        if self.intervals.len() > INTERVALS_MAX {
+            let oldest = (0..self.intervals.len()).min_by_key(|&i| self.intervals[i].2);
+            if let Some(oldest) = oldest {
+                self.intervals.remove(oldest);
+            }
+        }
+    }
+
+    fn insert_seq(&mut self, seq: u64, now: Micros) {
         let after = self.intervals.partition_point(|(first, _, _)| *first <= seq);
         let joins_before = after > 0 && self.intervals[after - 1].1.checked_add(1) == Some(seq);
         let joins_after = self
@@ -117,27 +190,22 @@ impl Seen {
             }
             (false, false) => self.intervals.insert(after, (seq, seq, now)),
         }
-        if self.intervals.len() > INTERVALS_MAX {
-            let oldest = (0..self.intervals.len()).min_by_key(|&i| self.intervals[i].2);
-            if let Some(oldest) = oldest {
-                self.intervals.remove(oldest);
-            }
-        }
     }
 
     fn add_key(&mut self, key: u64, now: Micros) {
-        let full = self.buckets.last().is_none_or(|bucket| {
-            bucket.keys.len() >= KEYS_MAX / 4
-                || now.seconds_since(bucket.began_at) >= BUCKET_S as f64
-        });
+        let full = self.current.keys.len() >= KEYS_MAX / 4
+            || now.seconds_since(self.current.began_at) >= BUCKET_S as f64;
         if full {
-            self.buckets.push(Bucket { began_at: now, ..Bucket::default() });
+            let fresh = Bucket { began_at: now, ..Bucket::default() };
+            let filled = std::mem::replace(&mut self.current, fresh);
+            if !filled.keys.is_empty() {
+                self.older.push(filled);
+            }
         }
-        if let Some(bucket) = self.buckets.last_mut() {
-            bucket.keys.push(key);
-        }
-        if self.buckets.iter().map(|bucket| bucket.keys.len()).sum::<usize>() > KEYS_MAX {
-            self.buckets.remove(0);
+        self.current.keys.push(key);
+        let kept: usize = self.older.iter().map(|bucket| bucket.keys.len()).sum();
+        if kept + self.current.keys.len() > KEYS_MAX && !self.older.is_empty() {
+            self.older.remove(0);
         }
     }
 }
@@ -227,6 +295,7 @@ mod tests {
                 let new = seen.admit(Some(seq), &fix(index as i64 + 1, -1.0), NOW);
                 prop_assert_eq!(new, model.insert(seq));
             }
+            seen.intervals.extend(seen.top);
             for pair in seen.intervals.windows(2) {
                 prop_assert!(pair[0].1 + 1 < pair[1].0);
             }

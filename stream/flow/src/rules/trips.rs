@@ -7,7 +7,7 @@
 use inzira_schemas::{Micros, Point, event_id};
 use serde::{Deserialize, Serialize};
 
-use super::{LegName, TripOut};
+use super::{LegName, TripOut, plane};
 
 /// Standing this long ends a drive, seconds.
 pub const STILL_S: f64 = 20.0 * 60.0;
@@ -124,7 +124,7 @@ impl TripState {
 
     fn take(&mut self, step: &Step<'_>) {
         let dt_s = step.at.seconds_since(self.last_at);
-        let moved_m = self.last.distance_m(step.point);
+        let moved_m = plane::distance_m(self.last, step.point);
         let mean_mps = if dt_s > 0.0 { moved_m / dt_s } else { 0.0 };
         // Over a long gap the speed at its end says nothing: what was covered does.
         let moving =
@@ -193,7 +193,7 @@ impl Line {
 
     fn far_from_last(&self, point: Point) -> bool {
         let last = Point { lat: self.lat_e5 as f64 / 1e5, lon: self.lon_e5 as f64 / 1e5 };
-        last.distance_m(point) >= LINE_STEP_M
+        plane::distance_m(last, point) >= LINE_STEP_M
     }
 
     fn number(&mut self, value: i64) {

@@ -86,6 +86,11 @@ impl<V: Serialize + DeserializeOwned> KeyGroups<V> {
         self.maps[group].entry(key).or_insert_with(make)
     }
 
+    /// The state of a key, only to look at.
+    pub fn get(&self, key: Key) -> Option<&V> {
+        self.maps[group_of(key)].get(&key)
+    }
+
     /// The state of a key.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut V> {
         let group = group_of(key);

@@ -127,7 +127,7 @@ impl Kinematics {
 
     /// Speed, metres a second.
     pub fn speed_mps(&self) -> f64 {
-        self.v_east_mps.hypot(self.v_north_mps)
+        (self.v_east_mps * self.v_east_mps + self.v_north_mps * self.v_north_mps).sqrt()
     }
 
     /// Course, degrees clockwise from north; 0 at rest.
@@ -135,7 +135,8 @@ impl Kinematics {
         if self.v_east_mps == 0.0 && self.v_north_mps == 0.0 {
             0.0
         } else {
-            self.v_east_mps.atan2(self.v_north_mps).to_degrees().rem_euclid(360.0)
+            let course = self.v_east_mps.atan2(self.v_north_mps).to_degrees();
+            if course < 0.0 { course + 360.0 } else { course }
         }
     }
 }

@@ -15,9 +15,10 @@ mod still;
 mod tests;
 mod track;
 
-use inzira_schemas::geo::EARTH_RADIUS_M;
 use inzira_schemas::{Micros, Point};
 use serde::{Deserialize, Serialize};
+
+use super::plane::M_PER_DEG;
 
 use filter::{Kinematics, Transition};
 use still::Still;
@@ -133,8 +134,6 @@ struct Anchor {
     cos_lat: f64,
 }
 
-const M_PER_DEG: f64 = EARTH_RADIUS_M * std::f64::consts::PI / 180.0;
-
 impl Anchor {
     fn at(point: Point) -> Self {
         // At the poles east has no meaning; a floor keeps the arithmetic finite.
@@ -208,6 +207,11 @@ pub struct Smoother {
 }
 
 impl Smoother {
+    /// Reads what the next fix will need, so that the processor has it at hand by then.
+    pub fn touch(&self) -> u64 {
+        self.ring.last().map_or(0, |prior| prior.fix.measured_at.0 as u64)
+    }
+
     /// The time of the newest fix that was taken in or judged.
     pub fn newest(&self) -> Option<Micros> {
         self.ring.last().map(|prior| prior.fix.measured_at).or(self.core.map(|core| core.at))
@@ -307,7 +311,8 @@ fn reported_velocity(fix: &RawFix) -> Option<(f64, f64, f64)> {
     }
     let course = fix.bearing_deg.filter(|course| course.is_finite())?.to_radians();
     let sigma_mps = REPORTED_V_SIGMA_MPS + REPORTED_V_SIGMA_SHARE * speed;
-    (speed > 1.0).then(|| (speed * course.sin(), speed * course.cos(), sigma_mps))
+    let (sine, cosine) = course.sin_cos();
+    (speed > 1.0).then_some((speed * sine, speed * cosine, sigma_mps))
 }
 
 /// Begins at the fix. `carried` is the velocity known from elsewhere.
@@ -364,7 +369,7 @@ fn advance(anchor: Anchor, core: Core, fix: &RawFix) -> (Core, Smoothed, Option<
         return (core, tell_unfed(anchor, &predicted, Outcome::Coarse), None);
     }
     let (east_m, north_m) = anchor.to_plane(fix.lat, fix.lon);
-    let jump_m = (east_m - core.state.east_m).hypot(north_m - core.state.north_m);
+    let jump_m = length_m(east_m - core.state.east_m, north_m - core.state.north_m);
     let reach_m = SPEED_MAX_MPS * dt_s + 3.0 * (sigma + core.state.p_xx.sqrt());
     if predicted.p_xx.sqrt() > LOST_SIGMA_M && jump_m <= reach_m {
         let fresh = Core { reject: None, ..core };
@@ -405,6 +410,11 @@ fn advance(anchor: Anchor, core: Core, fix: &RawFix) -> (Core, Smoothed, Option<
         smoothed.held = true;
     }
     (next, smoothed, Some(Step { predicted, transition }))
+}
+
+/// Numbers here are metres and seconds: nothing can overflow, so the plain root will do.
+fn length_m(east_m: f64, north_m: f64) -> f64 {
+    (east_m * east_m + north_m * north_m).sqrt()
 }
 
 fn mean_velocity(from: &Kinematics, east_m: f64, north_m: f64, dt_s: f64) -> (f64, f64) {
@@ -469,7 +479,7 @@ fn tell(
         .max(SIGMA_FLOOR_M * RADIUS_TO_SIGMA / 2.0);
     let (east_m, north_m) = anchor.to_plane(fix.lat, fix.lon);
     let (mut to_east, mut to_north) = (state.east_m, state.north_m);
-    let off_m = (to_east - east_m).hypot(to_north - north_m);
+    let off_m = length_m(to_east - east_m, to_north - north_m);
     let allowed_m = 2.0 * raw_accuracy_m;
     if off_m > allowed_m {
         let share = allowed_m / off_m;

@@ -43,7 +43,7 @@ impl Still {
     ) -> (Self, Option<(f64, f64)>) {
         let slow =
             reported_mps.map_or(state.speed_mps() < STILL_FILTERED_MPS, |speed| speed < STILL_MPS);
-        let apart_m = (state.east_m - self.east_m).hypot(state.north_m - self.north_m);
+        let apart_m = super::length_m(state.east_m - self.east_m, state.north_m - self.north_m);
         if !slow || self.fixes == 0 || apart_m > radius_m {
             return (Self::begin(at, state.east_m, state.north_m), None);
         }
