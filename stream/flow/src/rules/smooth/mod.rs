@@ -9,6 +9,7 @@
 //! Phones' errors are correlated over tens of seconds, so white-noise gains are not promised.
 //! What is: wild fixes are thrown out, reported speed and course are used, gaps are survived.
 
+mod anchor;
 mod filter;
 mod still;
 #[cfg(test)]
@@ -18,8 +19,7 @@ mod track;
 use inzira_schemas::{Micros, Point};
 use serde::{Deserialize, Serialize};
 
-use super::plane::M_PER_DEG;
-
+use anchor::Anchor;
 use filter::{Kinematics, Transition};
 use still::Still;
 pub use track::{TrackPoint, smooth_track};
@@ -124,41 +124,6 @@ pub struct Smoothed {
     pub held: bool,
     /// What became of the fix.
     pub outcome: Outcome,
-}
-
-/// Where the tangent plane touches.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Anchor {
-    lat: f64,
-    lon: f64,
-    cos_lat: f64,
-}
-
-impl Anchor {
-    fn at(point: Point) -> Self {
-        // At the poles east has no meaning; a floor keeps the arithmetic finite.
-        Self { lat: point.lat, lon: point.lon, cos_lat: point.lat.to_radians().cos().max(1e-6) }
-    }
-
-    fn to_plane(self, lat: f64, lon: f64) -> (f64, f64) {
-        let mut d_lon = lon - self.lon;
-        if d_lon > 180.0 {
-            d_lon -= 360.0;
-        } else if d_lon < -180.0 {
-            d_lon += 360.0;
-        }
-        (d_lon * M_PER_DEG * self.cos_lat, (lat - self.lat) * M_PER_DEG)
-    }
-
-    fn to_point(self, east_m: f64, north_m: f64) -> Point {
-        let mut lon = self.lon + east_m / (M_PER_DEG * self.cos_lat);
-        if lon > 180.0 {
-            lon -= 360.0;
-        } else if lon < -180.0 {
-            lon += 360.0;
-        }
-        Point { lat: (self.lat + north_m / M_PER_DEG).clamp(-90.0, 90.0), lon }
-    }
 }
 
 /// A fix that did not pass the gate, in case the next ones agree with it.
