@@ -194,6 +194,8 @@ pub struct OrderView {
     pub driver_id: Option<DriverId>,
     /// Who asked for it.
     pub customer_id: Option<CustomerId>,
+    /// When it was made, by the service's clock: nothing of it is older.
+    pub created_at: Micros,
 }
 
 /// Identity could not be asked. Answer 503; it is not the caller's fault.

@@ -5,6 +5,7 @@
 //! Keeps: nothing.
 //! Never: touches a file, a socket or a clock of its own.
 
+pub mod access;
 pub mod cell;
 pub mod clock;
 pub mod event;

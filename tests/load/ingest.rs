@@ -14,7 +14,7 @@ use crate::http::{Line, fixes_request};
 
 /// Phones that send one fix a POST.
 const PHONES: usize = 512;
-/// Senders of batches.
+/// Connections that send batches, each for one phone after the other: a single phone is paced.
 const BATCHERS: usize = 8;
 /// Fixes a batch.
 const BATCH: usize = 500;
@@ -32,8 +32,8 @@ pub async fn run(seconds: u64) -> anyhow::Result<String> {
     house.launch().await?;
     let half = Duration::from_secs(seconds.max(4) / 2);
 
-    let single = measure(&house, &tokens, 1, half).await?;
-    let batched = measure(&house, &tokens[..BATCHERS], BATCH, half).await?;
+    let single = measure(&house, &tokens, PHONES, 1, half).await?;
+    let batched = measure(&house, &tokens, BATCHERS, BATCH, half).await?;
     Ok(format!(
         "bench=ingest posts_per_cpu_s={:.0} fixes_per_cpu_s={:.0} p99_ms={:.1} p50_ms={:.1} posts_per_s={:.0} batch_fixes_per_s={:.0}",
         single.requests as f64 / single.cpu_s,
@@ -54,6 +54,7 @@ struct Measured {
 async fn measure(
     house: &House,
     tokens: &[String],
+    connections: usize,
     fixes: usize,
     span: Duration,
 ) -> anyhow::Result<Measured> {
@@ -61,14 +62,17 @@ async fn measure(
     let requests = Arc::new(AtomicU64::new(0));
     let (cpu_before, end) = (house.cpu_s(), Instant::now() + span);
     let mut senders = JoinSet::new();
-    for (n, token) in tokens.iter().enumerate() {
-        let (address, token, requests) = (address.clone(), token.clone(), requests.clone());
+    for connection in 0..connections {
+        let own: Vec<String> =
+            tokens.iter().skip(connection).step_by(connections).cloned().collect();
+        let (address, requests) = (address.clone(), requests.clone());
         senders.spawn(async move {
             let mut line = Line::to(&address).await?;
             let mut latency_us = Histogram::<u64>::new(3)?;
-            let mut step = 0_u64;
+            let (mut step, mut phone) = (0_u64, 0);
             while Instant::now() < end {
-                let request = fixes_request(&token, &body(n, &mut step, fixes));
+                phone = (phone + 1) % own.len();
+                let request = fixes_request(&own[phone], &body(connection, &mut step, fixes));
                 let began = Instant::now();
                 let status = line.ask(&request).await?;
                 anyhow::ensure!(status == 200, "status {status}");

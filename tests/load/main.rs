@@ -4,6 +4,7 @@
 //! Out:   `bench=NAME key=value …`; under a minute each.
 //! Never: asserts on a time: ratios of one run count, absolute figures inform.
 
+mod flow;
 mod http;
 mod ingest;
 mod live;
@@ -17,7 +18,7 @@ use clap::{Parser, ValueEnum};
 enum Name {
     /// Devices to the durable log: one-fix POSTs and batches
     Ingest,
-    /// The rules in process, workers exchanging
+    /// The rules in process with workers exchanging, then log to committed log
     Flow,
     /// From a phone's POST to a buyer's frame
     Live,
@@ -42,7 +43,7 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.name {
         Name::Ingest => ingest::run(cli.seconds).await,
-        Name::Flow => rooms::flow(),
+        Name::Flow => flow::run(cli.seconds).await,
         Name::Live => live::run(cli.seconds).await,
         Name::Archive => rooms::archive(cli.seconds).await,
         Name::Heatmap => rooms::heatmap().await,

@@ -1,4 +1,4 @@
-//! Rooms measured in process: the flow's rules, the archive's writer, the heat map.
+//! Rooms measured in process: the archive's writer, the heat map.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +11,6 @@ use inzira_schemas::{Event, Micros, Point, SystemClock, cell, event_id, wire};
 use inzira_tests::{House, Mode};
 use serde_json::json;
 
-/// Fixes, drivers and workers of the flow's run.
-const FLOW: (usize, usize, usize) = (2_000_000, 100_000, 2);
 /// Rows of the archive's run.
 const ARCHIVE_ROWS: usize = 2_000_000;
 /// How often freshness is looked at.
@@ -21,22 +19,6 @@ const FRESH_LOOKS: usize = 12;
 const ORDERS: usize = 200_000;
 /// Requests with parameters of their own.
 const REQUESTS: usize = 200;
-
-/// `bench=flow fixes_per_s_core= … checksum=`.
-pub fn flow() -> anyhow::Result<String> {
-    let (fixes, drivers, workers) = FLOW;
-    let big = inzira_flow::bench::in_process(fixes, drivers, workers)?;
-    let small = inzira_flow::bench::in_process(fixes / 4, 1_000, workers)?;
-    anyhow::ensure!(big.positions == fixes as u64, "{} positions of {fixes}", big.positions);
-    Ok(format!(
-        "bench=flow fixes_per_s_core={:.0} bytes_per_driver={:.0} growth={:.2} workers={workers} drivers={drivers} snapshots={} checksum={:016x}",
-        big.fixes_per_s_core,
-        big.bytes_per_driver,
-        small.fixes_per_s_core / big.fixes_per_s_core,
-        big.snapshots,
-        big.checksum,
-    ))
-}
 
 /// `bench=archive rows_per_s_core= fresh_p99_s= write_amplification= rss_mib=`.
 pub async fn archive(seconds: u64) -> anyhow::Result<String> {
@@ -188,6 +170,7 @@ fn envelope(cause: &[&str], kind: &str, at: Micros) -> wire::Envelope {
     wire::Envelope::by_system(event_id(&parts), kind, at, at)
 }
 
-fn own_cpu_s() -> f64 {
+/// CPU-seconds of this process so far.
+pub fn own_cpu_s() -> f64 {
     inzira_tests::house::cpu_seconds(std::process::id()).unwrap_or(0.0)
 }

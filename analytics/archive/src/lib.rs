@@ -41,7 +41,7 @@ use inzira_event_log::EventLog;
 use inzira_schemas::Clock;
 use inzira_store::Opened;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 /// A running archive.
@@ -81,7 +81,13 @@ pub fn start(
     Ok(ArchiveHandle { tables })
 }
 
-impl ArchiveHandle {
+/// Looks at a running archive; outlives it.
+#[derive(Clone)]
+pub struct ArchiveWatch {
+    tables: Vec<(health::Shared, AbortHandle)>,
+}
+
+impl ArchiveWatch {
     /// How each table stands.
     pub fn health(&self) -> Health {
         let tables = self.tables.iter().map(|(shared, task)| {
@@ -92,6 +98,19 @@ impl ArchiveHandle {
             health
         });
         Health { tables: tables.collect() }
+    }
+}
+
+impl ArchiveHandle {
+    /// For those who only want to look.
+    pub fn watch(&self) -> ArchiveWatch {
+        let tables = self.tables.iter().map(|(shared, task)| (shared.clone(), task.abort_handle()));
+        ArchiveWatch { tables: tables.collect() }
+    }
+
+    /// How each table stands.
+    pub fn health(&self) -> Health {
+        self.watch().health()
     }
 
     /// Waits until every table has stopped: after the token is cancelled, what is in memory is

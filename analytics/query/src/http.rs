@@ -1,4 +1,4 @@
-//! Questions over HTTP: the revenue heat map, and SQL for engineers.
+//! Questions over HTTP: the revenue heat map, the track of an order, and SQL for engineers.
 //!
 //! In:    requests with a credential.
 //! Out:   answers with `data_as_of`, an ETag, and problems as `application/problem+json`.
@@ -15,8 +15,8 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use inzira_archive::Table;
+use inzira_schemas::access::correlation_id;
 use inzira_schemas::identity::{Caller, Credential, Identity, Role};
-use inzira_schemas::problem::CORRELATION_HEADER;
 use inzira_schemas::{Clock, Micros, Problem};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -28,11 +28,14 @@ use crate::heatmap::render::{HeatmapFormat, render};
 use crate::heatmap::request::HeatmapParameters;
 use crate::questions::Questions;
 use crate::sql::Limits;
+use crate::track;
 
 /// Heat maps computed at once; one more is answered 429.
 pub const HEATMAPS_AT_ONCE: usize = 32;
 /// SQL questions run at once; one more is answered 429.
 pub const SQL_AT_ONCE: usize = 4;
+/// Tracks of orders read at once; one more is answered 429.
+pub const TRACKS_AT_ONCE: usize = 16;
 /// Most rows of an answer over HTTP.
 pub const SQL_ROWS_MAX: u64 = 1_000_000;
 /// Most bytes of an answer over HTTP; larger ones are for `inzira sql --output`.
@@ -48,12 +51,13 @@ const RETRY_AFTER_S: u32 = 1;
 const HEATMAP_TABLES: [Table; 2] = [Table::OrderEvents, Table::PaymentEvents];
 
 #[derive(Clone)]
-struct App {
-    questions: Arc<Questions>,
-    identity: Arc<dyn Identity>,
+pub(crate) struct App {
+    pub questions: Arc<Questions>,
+    pub identity: Arc<dyn Identity>,
     clock: Arc<dyn Clock>,
     heatmaps: Arc<Semaphore>,
     sql: Arc<Semaphore>,
+    pub tracks: Arc<Semaphore>,
 }
 
 /// The routes of this room.
@@ -68,9 +72,11 @@ pub fn router(
         clock,
         heatmaps: Arc::new(Semaphore::new(HEATMAPS_AT_ONCE)),
         sql: Arc::new(Semaphore::new(SQL_AT_ONCE)),
+        tracks: Arc::new(Semaphore::new(TRACKS_AT_ONCE)),
     };
     Router::new()
         .route("/api/v1/analytics/revenue/heatmap", get(revenue_heatmap))
+        .route("/api/v1/orders/{id}/track", get(track::answer))
         .route("/api/v1/sql", post(sql))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)
@@ -98,7 +104,7 @@ impl App {
     }
 }
 
-fn turn(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
+pub(crate) fn turn(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
     Arc::clone(semaphore).try_acquire_owned().map_err(|_| Problem::too_many(RETRY_AFTER_S))
 }
 
@@ -234,7 +240,7 @@ impl std::io::Write for Bounded {
     }
 }
 
-fn answered(bytes: Vec<u8>, media_type: &'static str, as_of: Micros) -> Response {
+pub(crate) fn answered(bytes: Vec<u8>, media_type: &'static str, as_of: Micros) -> Response {
     let mut response = Response::new(Body::from(bytes));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     if let Ok(value) = HeaderValue::from_str(&as_of.to_rfc3339()) {
@@ -265,14 +271,12 @@ fn not_modified(etag: &str) -> Response {
     response
 }
 
-fn refused(problem: Problem, headers: &HeaderMap) -> Response {
-    let correlation_id =
-        headers.get(CORRELATION_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    problem.into_response(correlation_id)
+pub(crate) fn refused(problem: Problem, headers: &HeaderMap) -> Response {
+    problem.into_response(&correlation_id(headers))
 }
 
 /// How a failed question looks from outside. Failures that are ours are told apart in the log.
-fn problem(error: &QueryError) -> Problem {
+pub(crate) fn problem(error: &QueryError) -> Problem {
     let detail = error.to_string();
     match error {
         QueryError::Refused(_) => Problem::bad_request("not_a_question", detail),

@@ -28,6 +28,7 @@ mod repeats;
 mod shape;
 mod table;
 mod tail;
+mod track;
 mod views;
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use inzira_schemas::identity::{
     Caller, Credential, Device, Identity, IdentityUnavailable, OrderView, Role, SESSION_COOKIE,
     SHARE_COOKIE, cookie,
 };
-use inzira_schemas::{CustomerId, DriverId, OrderId, Point, UserId};
+use inzira_schemas::{CustomerId, DriverId, Micros, OrderId, Point, UserId};
 use sqlx::Row;
 
 use crate::accounts::sessions::{self, Live};
@@ -77,7 +77,8 @@ impl HouseIdentity {
     ) -> Result<Option<OrderView>, ApiError> {
         let row = sqlx::query(
             "SELECT kind, state, pickup_lat, pickup_lon, destination_lat, destination_lon, \
-             driver_id, customer_id, owner_id, agent_id, vendor_id FROM orders WHERE order_id = $1",
+             driver_id, customer_id, owner_id, agent_id, vendor_id, created_at \
+             FROM orders WHERE order_id = $1",
         )
         .bind(order_id.as_str())
         .fetch_optional(self.0.db.read())
@@ -108,6 +109,7 @@ impl HouseIdentity {
             destination: Point { lat: row.try_get(4)?, lon: row.try_get(5)? },
             driver_id: driver_id.and_then(|id| DriverId::parse(&id).ok()),
             customer_id: CustomerId::parse(&customer_id).ok(),
+            created_at: Micros(row.try_get(11)?),
         }))
     }
 }

@@ -217,6 +217,14 @@ export class FakeOrder {
     return [];
   }
 
+  /** The answer of `GET orders/{id}/track`. */
+  track() {
+    const line = this.trail();
+    const events = this.events.map((event) => ({ ...event, cursor: undefined }));
+    const as_of = new Date(this.now()).toISOString();
+    return { order_id: this.id, data_as_of: as_of, points: line.length, line, events };
+  }
+
   trail() {
     const place = this.place();
     if (!place || this.plan.toPickup) return [];
@@ -246,8 +254,6 @@ export class FakeOrder {
       destination: point(onRoad(ROAD_M)),
       position: this.position(),
       cursor: this.cursor(),
-      events: this.events.map(({ event, event_id, at }) => ({ event, event_id, at })),
-      trail: this.trail(),
       tiles,
       expires_at: new Date(this.startedMs + 6 * 3600_000).toISOString(),
       server_time: new Date(this.now()).toISOString(),

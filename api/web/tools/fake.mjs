@@ -80,7 +80,7 @@ export async function startFake({ port = 0, dev = false, tiles = null } = {}) {
 
   async function answer(request, response) {
     const url = new URL(request.url, 'http://fake');
-    const api = /^\/api\/v1\/orders\/([^/]+)\/(events|location)$/.exec(url.pathname);
+    const api = /^\/api\/v1\/orders\/([^/]+)\/(events|location|track)$/.exec(url.pathname);
     if (url.pathname.startsWith('/api/') && faults.down) return void response.writeHead(503).end();
     if (api) return watchHttp(byId(api[1]), api[2], url, request, response);
     if (url.pathname === '/api/v1/auth/login') return logIn(request, response);
@@ -123,6 +123,11 @@ export async function startFake({ port = 0, dev = false, tiles = null } = {}) {
   }
 
   function watchHttp(order, what, url, request, response) {
+    if (what === 'track') {
+      if (!order) return void response.writeHead(404).end();
+      response.writeHead(200, { 'content-type': 'application/json' });
+      return void response.end(JSON.stringify(order.track()));
+    }
     if (what === 'events' ? faults.sse : faults.poll) return void response.writeHead(502).end();
     if (!order) return void response.writeHead(404).end();
     if (order.gone) return void response.writeHead(410).end();

@@ -3,33 +3,39 @@
 //! In:    what each room says of itself.
 //! Out:   `/livez` (alive), `/startupz` (started), `/readyz` (may take requests; 503 with the
 //!        reason while starting, draining or broken), `/metrics` (Prometheus text).
-//! Never: stands on the public port; asks a room more often than once a second.
+//! Never: stands on the public port; asks a room more often than once a second, or waits longer
+//!        than two for it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures::future::{BoxFuture, join_all};
 use http::{StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 /// What a room says of itself.
 #[derive(Debug, Clone, Serialize)]
 pub struct Health {
-    /// Whether requests may be sent to it.
+    /// Whether it does its work.
     pub ready: bool,
+    /// Whether the process takes no requests while it does not. An archive that is behind is shown
+    /// and turns nobody away: what was answered waits in the log.
+    pub needed: bool,
     /// Figures and, when not ready, the reason.
     pub detail: Value,
 }
 
 /// Asks one room.
-pub type Probe = Box<dyn Fn() -> Health + Send + Sync>;
+pub type Probe = Box<dyn Fn() -> BoxFuture<'static, Health> + Send + Sync>;
 
 /// Where the process stands in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +50,13 @@ pub enum Stage {
 
 /// How long an answer of the rooms is kept.
 const CACHE: Duration = Duration::from_secs(1);
+/// A room that has not answered by then is not ready.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The rooms' health, shared by the admin routes and the process that fills it.
 pub struct Board {
     stage: AtomicU8,
-    probes: Mutex<Vec<(&'static str, Probe)>>,
+    probes: std::sync::Mutex<Vec<(&'static str, Arc<Probe>)>>,
     cached: Mutex<Option<(Instant, bool, Value)>>,
     metrics: Option<PrometheusHandle>,
 }
@@ -58,7 +66,7 @@ impl Board {
     pub fn new(metrics: Option<PrometheusHandle>) -> Arc<Self> {
         Arc::new(Self {
             stage: AtomicU8::new(Stage::Starting as u8),
-            probes: Mutex::new(Vec::new()),
+            probes: std::sync::Mutex::new(Vec::new()),
             cached: Mutex::new(None),
             metrics,
         })
@@ -67,7 +75,7 @@ impl Board {
     /// Adds a room.
     pub fn add(&self, name: &'static str, probe: Probe) {
         if let Ok(mut probes) = self.probes.lock() {
-            probes.push((name, probe));
+            probes.push((name, Arc::new(probe)));
         }
     }
 
@@ -84,23 +92,27 @@ impl Board {
         }
     }
 
-    fn rooms(&self) -> (bool, Value) {
-        let fresh = |at: &Instant| at.elapsed() < CACHE;
-        if let Ok(cached) = self.cached.lock()
-            && let Some((at, ready, rooms)) = cached.as_ref()
-            && fresh(at)
+    /// Asks every room at once; those who ask meanwhile wait for the same answer.
+    async fn rooms(&self) -> (bool, Value) {
+        let mut cached = self.cached.lock().await;
+        if let Some((at, ready, rooms)) = cached.as_ref()
+            && at.elapsed() < CACHE
         {
             return (*ready, rooms.clone());
         }
-        let rooms: BTreeMap<&str, Health> = match self.probes.lock() {
-            Ok(probes) => probes.iter().map(|(name, probe)| (*name, probe())).collect(),
-            Err(_) => BTreeMap::new(),
-        };
-        let ready = rooms.values().all(|health| health.ready);
+        let probes = self.probes.lock().map(|probes| probes.clone()).unwrap_or_default();
+        let asked = probes.into_iter().map(|(name, probe)| async move {
+            let silent = |_| Health {
+                ready: false,
+                needed: true,
+                detail: json!({"error": format!("no answer within {PATIENCE:?}")}),
+            };
+            (name, tokio::time::timeout(PATIENCE, probe()).await.unwrap_or_else(silent))
+        });
+        let rooms: BTreeMap<&str, Health> = join_all(asked).await.into_iter().collect();
+        let ready = rooms.values().all(|health| health.ready || !health.needed);
         let rooms = json!(rooms);
-        if let Ok(mut cached) = self.cached.lock() {
-            *cached = Some((Instant::now(), ready, rooms.clone()));
-        }
+        *cached = Some((Instant::now(), ready, rooms.clone()));
         (ready, rooms)
     }
 }
@@ -124,7 +136,7 @@ async fn startup(State(board): State<Arc<Board>>) -> Response {
 
 async fn ready(State(board): State<Arc<Board>>) -> Response {
     let stage = board.stage();
-    let (rooms_ready, rooms) = board.rooms();
+    let (rooms_ready, rooms) = board.rooms().await;
     let ready = stage == "running" && rooms_ready;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({"ready": ready, "stage": stage, "rooms": rooms}).to_string();
@@ -155,9 +167,20 @@ mod tests {
         assert_eq!(status_of(&board, "/readyz").await, StatusCode::OK);
         board.set(Stage::Draining);
         assert_eq!(status_of(&board, "/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
-        let broken = Board::new(None);
-        broken.set(Stage::Running);
-        broken.add("log", Box::new(|| Health { ready: false, detail: json!("poisoned") }));
-        assert_eq!(status_of(&broken, "/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
+        for (needed, status) in [(true, StatusCode::SERVICE_UNAVAILABLE), (false, StatusCode::OK)] {
+            let broken = Board::new(None);
+            broken.set(Stage::Running);
+            let health = Health { ready: false, needed, detail: json!("poisoned") };
+            broken.add("log", Box::new(move || Box::pin(std::future::ready(health.clone()))));
+            assert_eq!(status_of(&broken, "/readyz").await, status);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_room_that_does_not_answer_is_not_ready() {
+        let board = Board::new(None);
+        board.set(Stage::Running);
+        board.add("api", Box::new(|| Box::pin(std::future::pending())));
+        assert_eq!(status_of(&board, "/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
     }
 }

@@ -9,6 +9,7 @@ mod allow;
 mod commands;
 mod config;
 mod http;
+mod probes;
 mod serve;
 mod telemetry;
 

@@ -20,14 +20,13 @@ use inzira_live_bus::LiveBus;
 use inzira_query::Questions;
 use inzira_schemas::{Clock, Identity, SystemClock};
 use inzira_store::Opened;
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, Board, Health, Stage};
+use crate::admin::{self, Board, Stage};
 use crate::config::{Config, ConfigError};
-use crate::{allow, http};
+use crate::{allow, http, probes};
 
 /// A part that a process can play.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -116,8 +115,7 @@ pub async fn start(config: &Config, roles: &[Role], board: Arc<Board>) -> anyhow
     };
     running.rooms.admin = Some(serve_admin(admin, board.clone(), running.back.clone()));
     let seams = open_seams(config).await?;
-    let log = seams.log.clone();
-    board.add("log", Box::new(move || log_health(&log)));
+    board.add("log", probes::log(seams.log.as_ref()));
     let router = running.open_rooms(config, &roles, &seams).await?;
     running.serve_public(config, public, router);
     board.set(Stage::Running);
@@ -182,16 +180,6 @@ fn opening(name: &str, error: &dyn std::error::Error, is_config: bool) -> anyhow
     if is_config { ConfigError(vec![text]).into() } else { anyhow::anyhow!(text) }
 }
 
-fn log_health(log: &Arc<dyn EventLog>) -> Health {
-    let durable = match log.durability() {
-        inzira_event_log::Durability::PowerLoss => "an answer survives power loss",
-        inzira_event_log::Durability::ProcessKill => {
-            "an answer survives a kill of broker or service; power loss only with replication"
-        }
-    };
-    Health { ready: true, detail: json!({ "durability": durable }) }
-}
-
 impl Running {
     /// Opens the rooms of the roles and merges their routes.
     async fn open_rooms(
@@ -235,7 +223,8 @@ impl Running {
         }
         if has(Role::Api) {
             router = router.merge(api.router());
-            let stop = self.rooms.stop_api.clone();
+            let (stop, api) = (self.rooms.stop_api.clone(), Arc::new(api));
+            self.board.add("api", probes::api(&api));
             self.rooms.api = Some(tokio::spawn(async move {
                 let outcome = api.run(stop).await;
                 api.close().await;
@@ -256,28 +245,7 @@ impl Running {
             self.rooms.stop_flow.clone(),
         )
         .await?;
-        let (watch, failed) = (flow.watch(), self.failed.clone());
-        self.board.add(
-            "flow",
-            Box::new(move || {
-                let health = watch.health();
-                if health.error.is_some() {
-                    failed.cancel();
-                }
-                Health {
-                    ready: health.ready,
-                    detail: json!({
-                        "error": health.error,
-                        "epoch": health.epoch,
-                        "committed_epoch": health.committed_epoch,
-                        "replay_left": health.replay_left,
-                        "uncommitted_bytes": health.uncommitted_bytes,
-                        "snapshot_epoch": health.snapshot_epoch,
-                        "watermark": health.watermark.map(inzira_schemas::Micros::to_rfc3339),
-                    }),
-                }
-            }),
-        );
+        self.board.add("flow", probes::flow(flow.watch(), self.failed.clone()));
         self.rooms.flow = Some(flow);
         Ok(())
     }
@@ -294,6 +262,7 @@ impl Running {
             seams.clock.clone(),
             self.rooms.stop_archive.clone(),
         )?;
+        self.board.add("archive", probes::archive(archive.watch(), seams.clock.clone()));
         self.rooms.archive = Some(archive);
         Ok(())
     }
@@ -307,6 +276,7 @@ impl Running {
             limits: inzira_fan_out::FanOutLimits::default(),
         };
         let (router, handle) = inzira_fan_out::start(fan_out, self.door.clone());
+        self.board.add("fan-out", probes::fan_out(handle.watch()));
         self.rooms.watching = Some(handle);
         router
     }
@@ -323,21 +293,7 @@ impl Running {
             seams.clock.clone(),
         )
         .await?;
-        let asked = questions.clone();
-        self.board.add(
-            "query",
-            Box::new(move || {
-                let health = asked.health();
-                Health {
-                    ready: true,
-                    detail: json!({
-                        "data_as_of": health.data_as_of.to_rfc3339(),
-                        "tail_bytes": health.tail_bytes,
-                        "rollup_ready": health.rollup_ready,
-                    }),
-                }
-            }),
-        );
+        self.board.add("query", probes::query(questions.clone()));
         Ok(inzira_query::router(questions, identity, seams.clock.clone()))
     }
 

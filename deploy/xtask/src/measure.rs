@@ -28,15 +28,8 @@ pub struct MeasureArgs {
 fn run_release(name: &str, args: &[String]) -> Result<()> {
     let begun = Instant::now();
     let mut build = cargo();
-    build.args([
-        "build",
-        "--release",
-        "--package",
-        "inzira",
-        "--package",
-        "inzira-tests",
-        "--bins",
-    ]);
+    // The whole workspace: one set of features, so that no other build undoes this one.
+    build.args(["build", "--release", "--workspace", "--bins"]);
     shell::run(&mut build, BUILD_LIMIT)?;
     eprintln!("release build: {}", spell_time(begun.elapsed()));
     let mut program = Command::new(target().join("release").join(name));

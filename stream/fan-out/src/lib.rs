@@ -13,7 +13,6 @@
 //! `tail` reads the log, `window` holds what it read, `watcher` is one watcher's story, `routes`
 //! are three thin coats over it.
 
-mod access;
 mod frames;
 mod hub;
 mod routes;
@@ -115,7 +114,13 @@ pub struct FanOutHandle {
     tail: tokio::task::JoinHandle<()>,
 }
 
-impl FanOutHandle {
+/// Looks at a running fan-out; outlives it.
+#[derive(Clone)]
+pub struct FanOutWatch {
+    hub: Arc<Hub>,
+}
+
+impl FanOutWatch {
     /// For `/readyz`: what is wrong with the tail, if anything is.
     pub fn health(&self) -> Result<(), String> {
         self.hub.tail_health()
@@ -124,6 +129,13 @@ impl FanOutHandle {
     /// How many watch now.
     pub fn watchers(&self) -> usize {
         self.hub.tracker.len()
+    }
+}
+
+impl FanOutHandle {
+    /// For those who only want to look.
+    pub fn watch(&self) -> FanOutWatch {
+        FanOutWatch { hub: Arc::clone(&self.hub) }
     }
 
     /// Resolves once the tail has found the log.

@@ -21,10 +21,10 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::access::{self, Access, Denied};
 use crate::frames::{AgedPosition, Cursor};
 use crate::hub::{Hub, Missed};
 use crate::watcher::{End, Step, Watcher};
+use inzira_schemas::access::{self, Access, Denied};
 
 /// How long a request waits for the tail to begin.
 const READY_MAX: Duration = Duration::from_secs(5);
@@ -105,25 +105,25 @@ async fn live(
     let retry_after_s = hub.limits.retry_after_s;
     let (order_id, access) = match enter(&hub, &id, &headers).await {
         Ok(entered) => entered,
-        Err(problem) => return access::refuse(problem, &headers),
+        Err(problem) => return refuse(problem, &headers),
     };
     let by_header = headers.contains_key(header::AUTHORIZATION);
     let by_cookie = !by_header && !access::shown(&headers).is_empty();
     if by_cookie && !access::own_origin(&headers) {
-        return access::refuse(Problem::forbidden(), &headers);
+        return refuse(Problem::forbidden(), &headers);
     }
     let door = match access {
         Ok(access) => Door::Open(Box::new(access)),
         // A program reads the status; a page sees close codes alone.
         Err(denied) if by_header || matches!(denied, Denied::Unavailable(_)) => {
-            return access::refuse(denied.problem(retry_after_s), &headers);
+            return refuse(denied.problem(retry_after_s), &headers);
         }
         Err(_) if by_cookie => Door::Shut,
         Err(_) => Door::Asks(order_id),
     };
     let Some(place) = Place::take(&hub) else {
         counter!("inzira_http_shed_total", "reason" => "watchers").increment(1);
-        return access::refuse(Problem::unavailable(retry_after_s), &headers);
+        return refuse(Problem::unavailable(retry_after_s), &headers);
     };
     // The library's defaults take 256 KiB a socket and let writes grow without limit.
     upgrade
@@ -287,7 +287,7 @@ async fn events(
         Ok((watcher.map_err(|end| problem_of(end, &hub))?, place))
     };
     match begun.await {
-        Err(problem) => access::refuse(problem, &headers),
+        Err(problem) => refuse(problem, &headers),
         Ok((watcher, place)) => {
             let stream = futures::stream::unfold(Some((watcher, place)), next_event);
             let mut response = Sse::new(stream).into_response();
@@ -329,7 +329,7 @@ async fn location(
     headers: HeaderMap,
 ) -> Response {
     match answer(&hub, &id, &asked, &headers).await {
-        Err(problem) => access::refuse(problem, &headers),
+        Err(problem) => refuse(problem, &headers),
         Ok(body) => {
             let mut response = Response::new(Body::from(body));
             let headers = response.headers_mut();
@@ -420,4 +420,12 @@ fn problem_of(end: End, hub: &Hub) -> Problem {
         ),
         _ => Problem::unavailable(hub.limits.retry_after_s),
     }
+}
+
+/// A problem as the response to a request.
+fn refuse(problem: Problem, headers: &HeaderMap) -> Response {
+    if problem.status == StatusCode::SERVICE_UNAVAILABLE {
+        tracing::warn!(detail = problem.detail, "a watcher was sent away");
+    }
+    problem.into_response::<Body>(&access::correlation_id(headers))
 }

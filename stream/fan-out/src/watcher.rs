@@ -24,10 +24,10 @@ use rand::Rng;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::access::{self, Access, Denied};
 use crate::frames::{self, Cursor, EventFrame};
 use crate::hub::{Hub, Missed, Subscription};
 use crate::window::{After, Entry};
+use inzira_schemas::access::{self, Access, Denied};
 
 /// Identity may be away for so long before watchers are sent away.
 const UNCHECKED_MAX: Duration = Duration::from_secs(30);

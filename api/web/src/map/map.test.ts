@@ -120,6 +120,14 @@ describe('the route so far', () => {
     expect(trail.all().at(-1)?.at_ms).toBe(eastward(4999).at_ms);
   });
 
+  it('takes in the route of before, in order, once', () => {
+    const trail = new Trail([eastward(20), eastward(25)]);
+    trail.merge([eastward(0), eastward(5), eastward(20)]);
+    expect(trail.all().map(({ at_ms }) => at_ms)).toEqual(
+      [0, 5, 20, 25].map((s) => eastward(s).at_ms),
+    );
+  });
+
   it('does not pile up points of a vehicle that stands', () => {
     const trail = new Trail();
     for (let s = 0; s < 100; s += 1) trail.push({ ...home, at_ms: s });

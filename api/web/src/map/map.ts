@@ -15,7 +15,7 @@ import * as marks from './marks.ts';
 import { Motion, type MotionFix, type Pose } from './motion.ts';
 import { readPalette, type Palette } from './palette.ts';
 import { Tiles } from './tiles.ts';
-import { Trail } from './trail.ts';
+import { Trail, type TrailPoint } from './trail.ts';
 
 export interface Scene {
   pickup: Point | null;
@@ -101,6 +101,12 @@ export class LiveMap {
     if (!this.motion.push(fix, nowMs)) return;
     this.trail.push(fix);
     if (first) this.lookNow();
+    this.redraw();
+  }
+
+  /** The route of before. */
+  learn(points: readonly TrailPoint[]): void {
+    this.trail.merge(points);
     this.redraw();
   }
 

@@ -1,7 +1,7 @@
 /**
  * The route so far.
  *
- * In:    the positions as they come, and those that a reload remembers.
+ * In:    the positions as they come, and those of before the page opened.
  * Out:   lines; a gap that nobody measured is left open, not drawn straight.
  * Keeps: at most 600 points; then every second of the older half goes.
  */
@@ -31,6 +31,13 @@ export class Trail {
       const half = POINTS_MAX / 2;
       this.points = this.points.filter((_, i) => i >= half || i % 2 === 0);
     }
+  }
+
+  /** Puts earlier points where they belong in time. */
+  merge(earlier: readonly TrailPoint[]): void {
+    const all = [...earlier, ...this.points].sort((a, b) => a.at_ms - b.at_ms);
+    this.points = [];
+    all.forEach((point) => this.push(point));
   }
 
   all(): readonly TrailPoint[] {

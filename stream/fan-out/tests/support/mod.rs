@@ -291,6 +291,7 @@ impl House {
                 destination: Point { lat: -1.9, lon: 30.1 },
                 driver_id: None,
                 customer_id: None,
+                created_at: NOW,
             }),
             revoked: AtomicBool::new(false),
         });

@@ -122,7 +122,7 @@ impl Driver {
         out: &mut impl Outlet,
     ) -> bool {
         self.catch_up(tick, out, |command| command.origin <= origin);
-        if !self.repeats.admit(fix.device, fix.seq, &fix.raw, tick.now) {
+        if !self.repeats.admit(fix, tick.now) {
             return false;
         }
         self.heard(fix, out);

@@ -1,17 +1,17 @@
 //! Knows a fix that a device has sent before.
 //!
 //! In:    fixes of one driver's devices.
-//! Out:   true once per fix: a repeat has the same device and `seq`, or the same device, time
-//!        and place.
-//! Keeps: the intervals of `seq` seen, and a 64-bit key of every time and place, for 72 hours
-//!        since arrival (at most 65,536 keys and 4,096 intervals a device; the oldest go first).
+//! Out:   true once per fix: a repeat has the same device and `seq`, or the same event id, which
+//!        ingest makes of the device, its own time and the place.
+//! Keeps: the intervals of `seq` seen, and a 64-bit key of every event id, for 72 hours since
+//!        arrival (at most 65,536 keys and 4,096 intervals a device; the oldest go first).
 //! Never: reads a clock; forgets in the middle.
 
 use inzira_schemas::Micros;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::smooth::RawFix;
+use super::fix::FixView;
 
 /// How long a fix is remembered after it arrived, seconds.
 pub const REMEMBER_S: i64 = 72 * 3_600;
@@ -32,8 +32,10 @@ pub struct Seen {
     intervals: Vec<(u64, u64, Micros)>,
     current: Bucket,
     older: Vec<Bucket>,
-    /// The newest device time seen: anything newer cannot be a repeat by time and place.
+    /// The newest time seen: anything newer cannot be a repeat of a fix with a true clock.
     newest: Micros,
+    /// A time was clamped to its arrival: the same fix may come again with another one.
+    clock_fast: bool,
 }
 
 /// Keys that arrived within six hours.
@@ -54,8 +56,8 @@ pub struct Repeats {
 
 impl Repeats {
     /// True for a fix that is new; it is remembered from now on.
-    pub fn admit(&mut self, device: &str, seq: Option<u64>, fix: &RawFix, now: Micros) -> bool {
-        let device = xxh3_64(device.as_bytes());
+    pub fn admit(&mut self, fix: &FixView<'_>, now: Micros) -> bool {
+        let device = xxh3_64(fix.device.as_bytes());
         let seen = match &mut self.first {
             None => self.first.insert(Seen { device, ..Seen::default() }),
             Some(first) if first.device == device => first,
@@ -68,7 +70,7 @@ impl Repeats {
                 }
             },
         };
-        seen.admit(seq, fix, now)
+        seen.admit(fix, now)
     }
 
     /// Forgets what arrived more than 72 hours ago.
@@ -92,22 +94,23 @@ impl Repeats {
 }
 
 impl Seen {
-    fn admit(&mut self, seq: Option<u64>, fix: &RawFix, now: Micros) -> bool {
-        if let Some(seq) = seq
+    fn admit(&mut self, fix: &FixView<'_>, now: Micros) -> bool {
+        if let Some(seq) = fix.seq
             && self.has_seq(seq)
         {
             return false;
         }
-        let key = place_key(fix);
-        if fix.measured_at <= self.newest
+        self.clock_fast |= fix.clock_fast;
+        let (key, measured_at) = (key_of(fix), fix.raw.measured_at);
+        if (measured_at <= self.newest || self.clock_fast)
             && (self.current.has(key) || self.older.iter_mut().any(|bucket| bucket.has(key)))
         {
             return false;
         }
-        if let Some(seq) = seq {
+        if let Some(seq) = fix.seq {
             self.add_seq(seq, now);
         }
-        self.newest = self.newest.max(fix.measured_at);
+        self.newest = self.newest.max(measured_at);
         self.add_key(key, now);
         true
     }
@@ -222,29 +225,35 @@ impl Bucket {
     }
 }
 
-/// Time and place (to 1e-7 of a degree) as 64 bits.
-fn place_key(fix: &RawFix) -> u64 {
+/// The event id as 64 bits; time and place (to 1e-7 of a degree) where there is none.
+fn key_of(fix: &FixView<'_>) -> u64 {
+    if !fix.event_id.is_empty() {
+        return xxh3_64(fix.event_id.as_bytes());
+    }
+    let raw = &fix.raw;
     let mut bytes = [0_u8; 24];
-    bytes[..8].copy_from_slice(&fix.measured_at.0.to_le_bytes());
-    bytes[8..16].copy_from_slice(&((fix.lat * 1e7).round() as i64).to_le_bytes());
-    bytes[16..].copy_from_slice(&((fix.lon * 1e7).round() as i64).to_le_bytes());
+    bytes[..8].copy_from_slice(&raw.measured_at.0.to_le_bytes());
+    bytes[8..16].copy_from_slice(&((raw.lat * 1e7).round() as i64).to_le_bytes());
+    bytes[16..].copy_from_slice(&((raw.lon * 1e7).round() as i64).to_le_bytes());
     xxh3_64(&bytes)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::smooth::RawFix;
     use super::*;
     use proptest::prelude::*;
 
-    fn fix(at_s: i64, lat: f64) -> RawFix {
-        RawFix {
+    fn fix(device: &str, seq: Option<u64>, at_s: i64, lat: f64) -> FixView<'_> {
+        let raw = RawFix {
             measured_at: Micros::from_secs(at_s),
             lat,
             lon: 30.0,
             accuracy_m: None,
             speed_mps: None,
             bearing_deg: None,
-        }
+        };
+        FixView { event_id: "", driver: "d", device, seq, received_at: NOW, clock_fast: false, raw }
     }
 
     const NOW: Micros = Micros::from_secs(1_000_000);
@@ -252,36 +261,49 @@ mod tests {
     #[test]
     fn a_fix_sent_twice_counts_once() {
         let mut seen = Repeats::default();
-        assert!(seen.admit("a", None, &fix(1, -1.0), NOW));
-        assert!(seen.admit("a", None, &fix(2, -1.0), NOW));
-        assert!(!seen.admit("a", None, &fix(1, -1.0), NOW));
-        assert!(seen.admit("a", None, &fix(1, -1.1), NOW), "another place is another fix");
-        assert!(seen.admit("b", None, &fix(1, -1.0), NOW), "another phone is another fix");
+        assert!(seen.admit(&fix("a", None, 1, -1.0), NOW));
+        assert!(seen.admit(&fix("a", None, 2, -1.0), NOW));
+        assert!(!seen.admit(&fix("a", None, 1, -1.0), NOW));
+        assert!(seen.admit(&fix("a", None, 1, -1.1), NOW), "another place is another fix");
+        assert!(seen.admit(&fix("b", None, 1, -1.0), NOW), "another phone is another fix");
     }
 
     #[test]
     fn the_same_number_is_a_repeat_whatever_it_carries() {
         let mut seen = Repeats::default();
-        assert!(seen.admit("a", Some(5), &fix(1, -1.0), NOW));
-        assert!(!seen.admit("a", Some(5), &fix(9, -1.2), NOW));
-        assert!(!seen.admit("a", Some(6), &fix(1, -1.0), NOW), "same time and place");
+        assert!(seen.admit(&fix("a", Some(5), 1, -1.0), NOW));
+        assert!(!seen.admit(&fix("a", Some(5), 9, -1.2), NOW));
+        assert!(!seen.admit(&fix("a", Some(6), 1, -1.0), NOW), "same time and place");
+    }
+
+    #[test]
+    fn a_phone_whose_clock_runs_fast_is_known_by_the_event_id() {
+        let mut seen = Repeats::default();
+        let clamped_at =
+            |at_s| FixView { event_id: "evt_1", clock_fast: true, ..fix("a", None, at_s, -1.0) };
+        assert!(seen.admit(&clamped_at(100), NOW));
+        assert!(!seen.admit(&clamped_at(160), NOW), "sent again, clamped to another arrival");
+        let true_by_now = FixView { event_id: "evt_1", ..fix("a", None, 400, -1.0) };
+        assert!(!seen.admit(&true_by_now, NOW), "sent again when its own time was past");
+        let other = FixView { event_id: "evt_2", ..fix("a", None, 400, -1.0) };
+        assert!(seen.admit(&other, NOW));
     }
 
     #[test]
     fn a_whole_file_sent_again_adds_nothing() {
         let mut seen = Repeats::default();
         for at_s in 0..5_000 {
-            assert!(seen.admit("a", None, &fix(at_s + 1, -1.0), NOW));
+            assert!(seen.admit(&fix("a", None, at_s + 1, -1.0), NOW));
         }
         for at_s in 0..5_000 {
-            assert!(!seen.admit("a", None, &fix(at_s + 1, -1.0), NOW));
+            assert!(!seen.admit(&fix("a", None, at_s + 1, -1.0), NOW));
         }
     }
 
     #[test]
     fn three_days_later_nothing_is_kept() {
         let mut seen = Repeats::default();
-        seen.admit("a", Some(1), &fix(1, -1.0), NOW);
+        seen.admit(&fix("a", Some(1), 1, -1.0), NOW);
         seen.forget(NOW.plus_secs(REMEMBER_S + BUCKET_S + 1));
         assert_eq!(seen, Repeats::default());
     }
@@ -292,7 +314,7 @@ mod tests {
             let mut seen = Seen::default();
             let mut model = std::collections::BTreeSet::new();
             for (index, seq) in seqs.into_iter().enumerate() {
-                let new = seen.admit(Some(seq), &fix(index as i64 + 1, -1.0), NOW);
+                let new = seen.admit(&fix("a", Some(seq), index as i64 + 1, -1.0), NOW);
                 prop_assert_eq!(new, model.insert(seq));
             }
             seen.intervals.extend(seen.top);

@@ -54,7 +54,7 @@ export function legOf(model: { orderState: string }): Leg | null {
 }
 
 export function fromBoot(boot: Boot, nowMs: number): Model {
-  const model: Model = {
+  return {
     orderId: boot.orderId,
     kind: boot.kind,
     orderState: boot.orderState,
@@ -68,9 +68,24 @@ export function fromBoot(boot: Boot, nowMs: number): Model {
     here: { pickup: false, delivery: false },
     at: {},
   };
-  // The state in the boot text is the newest there is; its events only bring times.
-  const told = boot.events.reduce(applyEvent, model);
-  return { ...told, orderState: boot.orderState };
+}
+
+/** Events of before: they bring times and what was told; what is known to be newer stays. */
+export function learn(model: Model, events: readonly OrderEvent[]): Model {
+  const told = events.reduce(applyEvent, model);
+  const fresh = model.position !== null && model.position.age_s <= FRESH_S;
+  return {
+    ...told,
+    orderState: model.orderState,
+    offline: model.offline || (told.offline && !fresh),
+    near: either(model.near, told.near),
+    here: either(model.here, told.here),
+    at: { ...told.at, ...model.at },
+  };
+}
+
+function either(a: Record<Leg, boolean>, b: Record<Leg, boolean>): Record<Leg, boolean> {
+  return { pickup: a.pickup || b.pickup, delivery: a.delivery || b.delivery };
 }
 
 export function apply(model: Model, frame: Frame, nowMs: number): Model {

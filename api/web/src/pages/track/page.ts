@@ -24,13 +24,17 @@ import { onThinNetwork, usableTemplate } from '../../map/tiles.ts';
 import { Trail } from '../../map/trail.ts';
 import type { Boot } from './boot.ts';
 import { environment } from './environment.ts';
-import { apply, fromBoot, isFinal, type Model } from './model.ts';
+import { fetchHistory } from './history.ts';
+import { apply, fromBoot, isFinal, learn, type Model } from './model.ts';
 import { recall, remember } from './remember.ts';
 import { sceneOf } from './scene.ts';
 import { view } from './view.ts';
 
 const TICK_MS = 1_000;
 const MAP_RETRY_MS = 20_000;
+/** What is asked of the route of before: enough to draw, little on a thin network. */
+const ROUTE_POINTS = 400;
+const ROUTE_POINTS_THIN = 80;
 /** A hidden page on a thin network hangs up after this, and calls again when it is looked at. */
 const HIDDEN_PAUSE_MS = 60_000;
 
@@ -59,7 +63,7 @@ export class TrackPage {
     this.element = this.assemble();
     document.body.prepend(this.element);
     const { frame } = this.parts;
-    const trail = new Trail(boot.trail.length > 0 ? boot.trail : recall(boot.orderId));
+    const trail = new Trail(recall(boot.orderId));
     this.map = new LiveMap(frame.canvas, calmMotion(), trail, (on) => frame.setFollowing(on));
     this.fitMap();
     if (boot.position) this.movePosition(boot.position);
@@ -74,10 +78,11 @@ export class TrackPage {
     this.listen();
   }
 
-  /** Everything that may wait for the first paint: the line, the borders, the tiles. */
+  /** Everything that may wait for the first paint: the line, the past, the borders, the tiles. */
   start(): void {
     if (isFinal(this.model.orderState)) this.link.stop('done');
     else this.link.start();
+    void this.loadHistory();
     void this.loadBorders();
     const tiles = usableTemplate(this.boot.tiles);
     if (tiles !== null && !onThinNetwork()) {
@@ -192,6 +197,18 @@ export class TrackPage {
 
   private keepRoute(): void {
     remember(this.boot.orderId, this.map.trail.all());
+  }
+
+  private async loadHistory(): Promise<void> {
+    const points = onThinNetwork() ? ROUTE_POINTS_THIN : ROUTE_POINTS;
+    const history = await fetchHistory(this.boot.orderId, points);
+    // Without an answer the page begins its own route; the next visit asks again.
+    if (history === null) return;
+    this.model = learn(this.model, history.events);
+    this.map.learn(history.line);
+    // What was told before is no news: it must not buzz.
+    this.banner = undefined;
+    this.render();
   }
 
   private async loadBorders(): Promise<void> {

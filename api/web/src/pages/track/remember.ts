@@ -1,5 +1,5 @@
 /**
- * The route over a reload: the service sends the last position only.
+ * The route over a reload, before the service has told it again.
  *
  * In:    the trail of this order.
  * Out:   the same after a reload in the same tab.

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Frame, Position } from '../../live/frames.ts';
 import { readBoot } from './boot.ts';
-import { apply, fromBoot, type Model } from './model.ts';
+import { readHistory } from './history.ts';
+import { apply, fromBoot, learn, type Model } from './model.ts';
 import { view } from './view.ts';
 
 const place = { lat: -1.95, lon: 30.06 };
@@ -97,15 +98,31 @@ describe('the model', () => {
   it('puts missed events of the pickup to the pickup, though the snapshot was ahead of them', () => {
     const model = after(boot(), event('ARRIVING'), event('PICKED_UP'));
     expect(view(model, 'live', 0).banner).toBeNull();
-    const told = boot({
-      events: ['ASSIGNED', 'ARRIVING', 'PICKED_UP'].map((name) => ({
-        event: name,
-        event_id: name,
-        at: 9,
-      })),
+  });
+
+  it('learns what was told before the page opened, and forgets nothing newer', () => {
+    const { line, events } = readHistory({
+      line: [[30.06, -1.95, 1000], 'odd', [30.07, -1.95, 2000]],
+      events: [
+        { event: 'ASSIGNED', event_id: 'a', at: 5 },
+        { event: 'ARRIVING', event_id: 'b', at: 6, leg: 'pickup' },
+        { event: 'PICKED_UP', event_id: 'c', at: 9 },
+        { event: 'OFFLINE', event_id: 'd', at: 10 },
+      ],
     });
+    expect(line.map(({ at_ms }) => at_ms)).toEqual([1000, 2000]);
+    const told = learn(boot(), events);
     expect(view(told, 'live', 0).banner).toBeNull();
-    expect(told.at.PICKED_UP).toBe(9);
+    expect(told).toMatchObject({ at: { PICKED_UP: 9 }, offline: true, near: { pickup: true } });
+    const near = after(boot(), event('ARRIVING', 12), position());
+    const both = learn(near, events);
+    expect(view(both, 'live', 0).banner).toBe('banner.arriving');
+    expect(both).toMatchObject({ offline: false, at: { ARRIVING: 12 } });
+    const arriving = { event: 'ARRIVING', event_id: 'e', at_ms: 11, leg: 'delivery' as const };
+    expect(view(learn(boot(), [...events.slice(0, 3), arriving]), 'live', 0).banner).toBe(
+      'banner.arriving',
+    );
+    expect(readHistory('odd')).toEqual({ line: [], events: [] });
   });
 
   it('is back online with a fresh position, not with an old one', () => {

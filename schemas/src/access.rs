@@ -1,28 +1,29 @@
-//! Who may watch an order.
+//! Who may watch an order, or look at its way: one rule for every room that shows one.
 //!
 //! In:    headers, or the token of a first frame.
 //! Out:   the order as this caller may see it, and the proof with which it can be asked again.
 //! Never: says whether an order exists to somebody who may not see it.
 
-use axum::body::Body;
-use axum::response::Response;
 use http::{HeaderMap, header};
-use inzira_schemas::identity::{
+
+use crate::identity::{
     Credential, Identity, IdentityUnavailable, OrderView, SESSION_COOKIE, SHARE_COOKIE, cookie,
 };
-use inzira_schemas::problem::CORRELATION_HEADER;
-use inzira_schemas::{OrderId, Problem};
+use crate::problem::CORRELATION_HEADER;
+use crate::{OrderId, Problem};
 
 /// A proof that opened an order, and what it opened.
 #[derive(Debug, Clone)]
-pub(crate) struct Access {
+pub struct Access {
+    /// With which it can be asked again.
     pub credential: Credential,
+    /// The order as its holder sees it.
     pub order: OrderView,
 }
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Denied {
+pub enum Denied {
     /// Nothing was shown, or nothing that we know.
     #[error("unauthorized")]
     Unknown,
@@ -35,7 +36,7 @@ pub(crate) enum Denied {
 }
 
 /// What the headers show, the best first: a header, else the share cookie, else the session.
-pub(crate) fn shown(headers: &HeaderMap) -> Vec<Credential> {
+pub fn shown(headers: &HeaderMap) -> Vec<Credential> {
     if headers.contains_key(header::AUTHORIZATION) {
         return Credential::of(headers).into_iter().collect();
     }
@@ -44,7 +45,7 @@ pub(crate) fn shown(headers: &HeaderMap) -> Vec<Credential> {
 }
 
 /// Opens an order with the first proof that does.
-pub(crate) async fn open(
+pub async fn open(
     identity: &dyn Identity,
     shown: Vec<Credential>,
     order_id: &OrderId,
@@ -61,7 +62,7 @@ pub(crate) async fn open(
 }
 
 /// Opens an order with one proof: asked at the start, and again and again while watching.
-pub(crate) async fn order(
+pub async fn order(
     identity: &dyn Identity,
     credential: &Credential,
     order_id: &OrderId,
@@ -71,13 +72,13 @@ pub(crate) async fn order(
 }
 
 /// The proofs that a token in a first frame may be.
-pub(crate) fn of_token(token: &str) -> Vec<Credential> {
+pub fn of_token(token: &str) -> Vec<Credential> {
     vec![Credential::Bearer(token.to_owned()), Credential::Share(token.to_owned())]
 }
 
 /// A cookie opens a socket only for our own pages: browsers say where a request comes from, and
 /// do not hold sockets to the same-origin rule.
-pub(crate) fn own_origin(headers: &HeaderMap) -> bool {
+pub fn own_origin(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
     let origin = origin.to_str().ok().and_then(|text| text.split_once("://")).map(|(_, host)| host);
@@ -90,17 +91,13 @@ impl Denied {
         match self {
             Denied::Unknown => Problem::unauthorized(),
             Denied::NotFound => Problem::not_found("order"),
-            Denied::Unavailable(error) => {
-                tracing::error!(%error, "access could not be checked");
-                Problem::unavailable(retry_after_s)
-            }
+            Denied::Unavailable(_) => Problem::unavailable(retry_after_s),
         }
     }
 }
 
-/// A problem as the response to a request.
-pub(crate) fn refuse(problem: Problem, headers: &HeaderMap) -> Response {
+/// The correlation id that a request carries; what a stranger sent is cut at 128 characters.
+pub fn correlation_id(headers: &HeaderMap) -> String {
     let id = headers.get(CORRELATION_HEADER).and_then(|value| value.to_str().ok());
-    let id: String = id.unwrap_or_default().chars().take(128).collect();
-    problem.into_response::<Body>(&id)
+    id.unwrap_or_default().chars().take(128).collect()
 }
