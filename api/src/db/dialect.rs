@@ -58,19 +58,6 @@ impl Dialect {
         }
     }
 
-    /// How a transaction begins. SQLite takes the write lock at once, since one that reads first
-    /// fails under contention. Postgres is told who acts, for policies and triggers.
-    pub fn begin(self, actor: &Actor) -> String {
-        match self {
-            Dialect::Sqlite => "BEGIN IMMEDIATE".to_owned(),
-            Dialect::Postgres => format!(
-                "BEGIN; SET LOCAL inzira.actor = '{}'; SET LOCAL inzira.role = '{}'",
-                plain(&actor.id),
-                plain(&actor.role)
-            ),
-        }
-    }
-
     /// A `SELECT` that locks its rows until the transaction ends; SQLite's writer is alone.
     pub fn locking(self, select: &str) -> String {
         match self {
@@ -107,6 +94,15 @@ impl Dialect {
     }
 }
 
+/// How a transaction of Postgres begins: it is told who acts, for policies and triggers.
+pub fn begin_as(actor: &Actor) -> String {
+    format!(
+        "BEGIN; SET LOCAL inzira.actor = '{}'; SET LOCAL inzira.role = '{}'",
+        plain(&actor.id),
+        plain(&actor.role)
+    )
+}
+
 /// Ids hold letters, digits, `_`, `-`, `:`; anything else never reaches the statement.
 fn plain(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_alphanumeric() || "_-:".contains(*c)).take(100).collect()
@@ -119,7 +115,7 @@ mod tests {
     #[test]
     fn an_actor_cannot_break_out_of_the_statement() {
         let actor = Actor { role: "x'; DROP TABLE".into(), id: "usr_1'--\n".into() };
-        let begin = Dialect::Postgres.begin(&actor);
+        let begin = begin_as(&actor);
         assert_eq!(
             begin,
             "BEGIN; SET LOCAL inzira.actor = 'usr_1--'; SET LOCAL inzira.role = 'xDROPTABLE'"

@@ -2,10 +2,11 @@
 //!
 //! In:    portable SQL with `$n`, a transaction that knows who acts.
 //! Out:   rows; on commit, durable ones (SQLite: fsync before the answer).
-//! Keeps: SQLite: one writer connection and a pool of readers; Postgres: one pool.
+//! Keeps: SQLite: one writer, taken in turns, and a pool of readers; Postgres: one pool.
 //! Never: leaves a transaction open across a call to the outside.
 
 mod dialect;
+mod group;
 mod migrate;
 
 use std::path::{Path, PathBuf};
@@ -13,9 +14,10 @@ use std::time::Duration;
 
 use inzira_event_log::embedded::wal::{self, Wal};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Executor, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, Transaction};
 
 pub use dialect::Dialect;
+use group::{GroupWriter, Turn};
 
 /// Connections for reading on SQLite.
 const SQLITE_READERS_MAX: u32 = 4;
@@ -36,6 +38,9 @@ pub enum DbError {
         /// Its name.
         name: String,
     },
+    /// The commit that this transaction shared with others failed. Nothing was written.
+    #[error("not committed: {0}")]
+    NotCommitted(String),
     /// The database itself. Nothing was written, save when a commit's answer was lost.
     #[error("database: {0}")]
     Sql(#[from] sqlx::Error),
@@ -77,16 +82,28 @@ impl Actor {
 /// A handle on the database; clones share the pools.
 #[derive(Debug, Clone)]
 pub struct Db {
-    write: AnyPool,
+    write: Write,
     read: AnyPool,
     dialect: Dialect,
 }
 
+/// Where transactions come from.
+#[derive(Debug, Clone)]
+enum Write {
+    Turns(GroupWriter),
+    Pool(AnyPool),
+}
+
 /// A transaction that knows who acts. Dropped without `commit`, nothing happened.
 pub struct Tx {
-    inner: Transaction<'static, Any>,
+    inner: Inner,
     actor: Actor,
     dialect: Dialect,
+}
+
+enum Inner {
+    Turn(Turn),
+    Own(Transaction<'static, Any>),
 }
 
 impl Db {
@@ -97,14 +114,17 @@ impl Db {
         if let (Dialect::Sqlite, Some(path)) = (dialect, sqlite_path(url, data)) {
             refuse_damage(path).await?;
         }
-        let (writers, readers) = match dialect {
-            Dialect::Sqlite => (1, SQLITE_READERS_MAX),
-            Dialect::Postgres => (postgres_connections.max(2), 0),
+        let db = match dialect {
+            Dialect::Sqlite => {
+                let writer = GroupWriter::over(connect(dialect, &address).await?);
+                let read = pool(dialect, &address, SQLITE_READERS_MAX).await?;
+                Db { write: Write::Turns(writer), read, dialect }
+            }
+            Dialect::Postgres => {
+                let pool = pool(dialect, &address, postgres_connections.max(2)).await?;
+                Db { write: Write::Pool(pool.clone()), read: pool, dialect }
+            }
         };
-        let write = pool(dialect, &address, writers).await?;
-        let read =
-            if readers == 0 { write.clone() } else { pool(dialect, &address, readers).await? };
-        let db = Db { write, read, dialect };
         migrate::run(&db).await?;
         Ok(db)
     }
@@ -116,8 +136,13 @@ impl Db {
 
     /// Begins a transaction in the name of `actor`.
     pub async fn begin(&self, actor: &Actor) -> Result<Tx, DbError> {
-        let begin = AssertSqlSafe(self.dialect.begin(actor));
-        let inner = self.write.begin_with(begin).await?;
+        let inner = match &self.write {
+            Write::Turns(writer) => Inner::Turn(writer.begin(ACQUIRE_TIMEOUT).await?),
+            Write::Pool(pool) => {
+                let begin = AssertSqlSafe(dialect::begin_as(actor));
+                Inner::Own(pool.begin_with(begin).await?)
+            }
+        };
         Ok(Tx { inner, actor: actor.clone(), dialect: self.dialect })
     }
 
@@ -133,8 +158,10 @@ impl Db {
 
     /// Closes the pools; waits for what is under way.
     pub async fn close(&self) {
+        if let Write::Turns(writer) = &self.write {
+            writer.close().await;
+        }
         self.read.close().await;
-        self.write.close().await;
     }
 }
 
@@ -146,7 +173,10 @@ impl Tx {
 
     /// The connection, for queries.
     pub fn conn(&mut self) -> &mut AnyConnection {
-        &mut self.inner
+        match &mut self.inner {
+            Inner::Turn(turn) => turn.connection(),
+            Inner::Own(transaction) => transaction,
+        }
     }
 
     /// A `SELECT` whose rows stay locked until the end.
@@ -154,10 +184,22 @@ impl Tx {
         AssertSqlSafe(self.dialect.locking(select))
     }
 
-    /// Makes it so.
+    /// Makes it so. To be called also before an answer that only repeats what was read here: on
+    /// SQLite what was read may not be durable yet.
     pub async fn commit(self) -> Result<(), DbError> {
-        Ok(self.inner.commit().await?)
+        match self.inner {
+            Inner::Turn(turn) => turn.commit().await,
+            Inner::Own(transaction) => Ok(transaction.commit().await?),
+        }
     }
+}
+
+async fn connect(dialect: Dialect, address: &str) -> Result<AnyConnection, DbError> {
+    let mut connection = AnyConnection::connect(address).await?;
+    for statement in dialect.on_connect() {
+        connection.execute(*statement).await?;
+    }
+    Ok(connection)
 }
 
 async fn pool(dialect: Dialect, address: &str, connections: u32) -> Result<AnyPool, DbError> {

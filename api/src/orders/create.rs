@@ -48,6 +48,8 @@ pub async fn create(
     let now = app.now();
     let mut tx = app.db.begin(&person.actor()).await?;
     if let Some(before) = attempt.begin(&mut tx, &app.keys, now).await? {
+        // The first answer may still be on its way to the disk.
+        tx.commit().await?;
         return Ok(replayed(before.status, before.body));
     }
     let (order, pin) = lay(&app, &mut tx, &person, &wish, &checked, &phones, now).await?;

@@ -4,7 +4,7 @@
 //! Out:   `/livez` (alive), `/startupz` (started), `/readyz` (may take requests; 503 with the
 //!        reason while starting, draining or broken), `/metrics` (Prometheus text).
 //! Never: stands on the public port; asks a room more often than once a second, or waits longer
-//!        than two for it.
+//!        than that for it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub enum Stage {
 /// How long an answer of the rooms is kept.
 const CACHE: Duration = Duration::from_secs(1);
 /// A room that has not answered by then is not ready.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The rooms' health, shared by the admin routes and the process that fills it.
 pub struct Board {
@@ -176,7 +176,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_room_that_does_not_answer_is_not_ready() {
         let board = Board::new(None);
         board.set(Stage::Running);

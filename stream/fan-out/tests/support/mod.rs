@@ -312,7 +312,7 @@ impl House {
     }
 
     pub fn watchers(&self) -> usize {
-        self.handle.as_ref().map_or(0, FanOutHandle::watchers)
+        self.handle.as_ref().map_or(0, |handle| handle.watch().watchers())
     }
 
     pub fn path(&self, what: &str) -> String {
