@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use inzira_schemas::Point;
 use inzira_simulators::client::{ClientError, Service, ulid_like};
-use reqwest::Method;
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -28,25 +28,32 @@ pub struct Booked {
 
 /// How long a call is tried before the test fails.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// How long one try of it waits for an answer.
+const TRY_MAX: Duration = Duration::from_secs(5);
 
 /// `POST` that is repeated with one idempotency key until it is answered.
 pub async fn post_until(service: &Service, path: &str, body: &Value) -> anyhow::Result<Value> {
     let (key, began) = (ulid_like(), Instant::now());
     loop {
-        let request =
-            service.request(Method::POST, path).header("idempotency-key", &key).json(body);
-        match request.timeout(Duration::from_secs(5)).send().await {
-            Ok(response) if response.status().is_success() => {
-                return Ok(response.json().await.unwrap_or(Value::Null));
-            }
-            Ok(response) if response.status().is_client_error() && response.status() != 429 => {
-                bail!("{path}: {}: {}", response.status(), response.text().await?);
-            }
-            Ok(_) | Err(_) if began.elapsed() < PATIENCE => {}
-            Ok(response) => bail!("{path}: {} for {PATIENCE:?}", response.status()),
-            Err(error) => bail!("{path}: {error} for {PATIENCE:?}"),
+        let outcome = tokio::time::timeout(TRY_MAX, service.post_as(&key, path, body)).await;
+        match outcome {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) if is_final(&error) => return Err(error.into()),
+            Ok(Err(error)) if began.elapsed() > PATIENCE => return Err(error.into()),
+            Err(_) if began.elapsed() > PATIENCE => bail!("{path}: no answer for {PATIENCE:?}"),
+            _ => tokio::time::sleep(Duration::from_millis(200)).await,
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Whether trying again would bring the same answer.
+fn is_final(error: &ClientError) -> bool {
+    match error {
+        ClientError::Refused { status, .. } => {
+            status.is_client_error() && *status != StatusCode::TOO_MANY_REQUESTS
+        }
+        ClientError::NoAnswer { .. } => false,
+        ClientError::Odd { .. } => true,
     }
 }
 

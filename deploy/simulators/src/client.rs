@@ -2,14 +2,22 @@
 //!
 //! In:    the service's address, the gateway key, a log-in.
 //! Out:   JSON answers; a clear error with the service's own words otherwise.
-//! Never: follows a redirect, retries a write on its own.
+//! Keeps: the log-in, since an access token lives minutes and a fleet drives for hours: clones
+//!        share one session, which is renewed shortly before its end or when it is refused.
+//! Never: follows a redirect; repeats a write, unless it was refused for a token that had ended.
+
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{RequestBuilder, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use url::Url;
 
 /// A log-in as `first-logins.json` in the data folder holds it.
@@ -81,6 +89,13 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    /// The token or the password was not accepted.
+    fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Refused { status: StatusCode::UNAUTHORIZED, .. })
+    }
+}
+
 /// A vehicle that may send fixes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Vehicle {
@@ -99,9 +114,51 @@ pub struct Vehicle {
 pub struct Service {
     base: Url,
     gateway_key: String,
-    bearer: Option<String>,
     http: reqwest::Client,
+    session: Arc<Mutex<Option<Session>>>,
+    writes: Arc<AtomicUsize>,
 }
+
+/// One write that waits for its answer, until it is dropped.
+struct UnderWay(Arc<AtomicUsize>);
+
+impl UnderWay {
+    fn of(writes: &Arc<AtomicUsize>) -> Self {
+        writes.fetch_add(1, Ordering::SeqCst);
+        Self(writes.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Who is logged in, and until when.
+struct Session {
+    phone: String,
+    password: String,
+    token: String,
+    renew_at: Instant,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+/// What a log-in answers, as far as we use it.
+#[derive(Deserialize)]
+struct Opened {
+    access_token: String,
+    /// Seconds.
+    expires_in: u64,
+}
+
+/// A token is renewed so long before its end, or after half its life when that is shorter.
+const RENEW_BEFORE: Duration = Duration::from_secs(60);
 
 /// How many vehicles one enrolment call takes.
 const FLEET_MAX: usize = 1_000;
@@ -115,7 +172,8 @@ impl Service {
             .tcp_nodelay(true)
             .build()
             .unwrap_or_default();
-        Self { base, gateway_key: gateway_key.to_owned(), bearer: None, http }
+        let gateway_key = gateway_key.to_owned();
+        Self { base, gateway_key, http, session: Arc::default(), writes: Arc::default() }
     }
 
     /// Where it is.
@@ -133,17 +191,10 @@ impl Service {
         format!("{}{path}", self.base.as_str().trim_end_matches('/'))
     }
 
-    /// The access token of the last log-in.
-    pub fn bearer(&self) -> Option<&str> {
-        self.bearer.as_deref()
-    }
-
-    /// Logs in; later calls carry the token.
+    /// Logs in; later calls of this handle, and of clones made from now on, carry the token.
     pub async fn log_in(&mut self, phone: &str, password: &str) -> Result<(), ClientError> {
-        let body = json!({"phone": phone, "password": password});
-        let answer = self.post("/api/v1/auth/login", &body).await?;
-        let token = answer.get("access_token").and_then(Value::as_str);
-        self.bearer = Some(token.ok_or_else(|| self.odd("no access_token"))?.to_owned());
+        let session = self.open_session(phone, password).await?;
+        self.session = Arc::new(Mutex::new(Some(session)));
         Ok(())
     }
 
@@ -162,32 +213,86 @@ impl Service {
 
     /// `GET`.
     pub async fn get(&self, path: &str) -> Result<Value, ClientError> {
-        self.call(self.request(Method::GET, path)).await
+        self.call(self.http.get(self.url(path))).await
     }
 
     /// `POST` of JSON; each carries a fresh `Idempotency-Key`.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
-        let key = ulid_like();
-        self.call(self.request(Method::POST, path).header("idempotency-key", key).json(body)).await
+        self.post_as(&ulid_like(), path, body).await
+    }
+
+    /// `POST` of JSON under an `Idempotency-Key` of the caller's, who may repeat it.
+    pub async fn post_as(&self, key: &str, path: &str, body: &Value) -> Result<Value, ClientError> {
+        let _under_way = UnderWay::of(&self.writes);
+        self.call(self.http.post(self.url(path)).header("idempotency-key", key).json(body)).await
     }
 
     /// `PUT` of JSON.
     pub async fn put(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
-        self.call(self.request(Method::PUT, path).json(body)).await
+        let _under_way = UnderWay::of(&self.writes);
+        self.call(self.http.put(self.url(path)).json(body)).await
     }
 
-    /// A request with the gateway key and the token.
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request =
-            self.http.request(method, self.url(path)).header("x-inzira-key", &self.gateway_key);
-        match &self.bearer {
-            Some(token) => request.bearer_auth(token),
-            None => request,
+    /// How many writes of this handle and its clones wait for their answer.
+    pub fn writes_under_way(&self) -> usize {
+        self.writes.load(Ordering::SeqCst)
+    }
+
+    /// Sends with the session's token. One that the service does not know any more is renewed,
+    /// and the call, which was refused and so not done, is repeated once.
+    async fn call(&self, request: RequestBuilder) -> Result<Value, ClientError> {
+        let token = self.token(None).await?;
+        let again = request.try_clone();
+        let outcome = self.ask(request, token.as_deref()).await;
+        match (&outcome, token, again) {
+            (Err(error), Some(refused), Some(again)) if error.is_unauthorized() => {
+                let token = self.token(Some(&refused)).await?;
+                self.ask(again, token.as_deref()).await
+            }
+            _ => outcome,
         }
     }
 
-    async fn call(&self, request: RequestBuilder) -> Result<Value, ClientError> {
+    /// The token to use now; `None` when nobody logged in. Whoever finds it near its end, or
+    /// `refused`, renews it, and the others wait for that.
+    async fn token(&self, refused: Option<&str>) -> Result<Option<String>, ClientError> {
+        let mut session = self.session.lock().await;
+        let Some(known) = session.as_mut() else { return Ok(None) };
+        if known.renew_at <= Instant::now() || refused == Some(known.token.as_str()) {
+            *known = self.open_session(&known.phone, &known.password).await?;
+        }
+        Ok(Some(known.token.clone()))
+    }
+
+    /// Logs in. A refresh token would not do to renew: one whose answer was lost is spent, and
+    /// shown again it ends the session.
+    async fn open_session(&self, phone: &str, password: &str) -> Result<Session, ClientError> {
+        let began = Instant::now();
+        let request = self.http.post(self.url("/api/v1/auth/login"));
+        let body = json!({"phone": phone, "password": password});
+        let answer = self.ask(request.json(&body), None).await?;
+        let opened: Opened =
+            serde_json::from_value(answer).map_err(|error| self.odd(&error.to_string()))?;
+        let life = Duration::from_secs(opened.expires_in);
+        Ok(Session {
+            phone: phone.to_owned(),
+            password: password.to_owned(),
+            token: opened.access_token,
+            renew_at: began + life.saturating_sub(RENEW_BEFORE).max(life / 2),
+        })
+    }
+
+    async fn ask(
+        &self,
+        request: RequestBuilder,
+        token: Option<&str>,
+    ) -> Result<Value, ClientError> {
         let no_answer = |source| ClientError::NoAnswer { url: self.base.to_string(), source };
+        let request = request.header("x-inzira-key", &self.gateway_key);
+        let request = match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
         let response = request.send().await.map_err(no_answer)?;
         let (status, url) = (response.status(), response.url().to_string());
         let text = response.text().await.map_err(no_answer)?;
