@@ -36,6 +36,9 @@ pub struct ApiConfig {
     pub internal_keys: Vec<String>,
     /// A tile address for the pages, if there is one.
     pub tiles: Option<String>,
+    /// What other rooms of the process serve: parts of an OpenAPI document, JSON.
+    #[serde(skip)]
+    pub documents: Vec<&'static str>,
     /// How dear a password hash is.
     pub passwords: PasswordCost,
     /// Tries and times of logging in.
@@ -142,6 +145,7 @@ impl Default for ApiConfig {
             gateway_keys: Vec::new(),
             internal_keys: Vec::new(),
             tiles: None,
+            documents: Vec::new(),
             passwords: PasswordCost::default(),
             logins: LoginLimits::default(),
             prices: Prices::default(),

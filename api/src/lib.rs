@@ -55,7 +55,6 @@ pub use db::DbError;
 pub use drivers::devices::links as device_links;
 pub use http::gateway::{CSRF_COOKIE, behind_gateway, needs_key};
 pub use http::guard::CSRF_HEADER;
-pub use http::openapi::document as openapi_document;
 pub use orders::tariff;
 pub use payments::gateway;
 pub use payments::ledger::LedgerReport;

@@ -28,6 +28,9 @@ use inzira_schemas::identity::Identity;
 pub use accept::memory::Pace;
 pub use listen::router;
 
+/// What this room serves, as a part of an OpenAPI 3.1 document: JSON with `paths` and `components`.
+pub const OPENAPI: &str = include_str!("../openapi.json");
+
 /// What the ingest room needs.
 #[derive(Clone)]
 pub struct Ingest {

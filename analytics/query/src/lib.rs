@@ -43,3 +43,6 @@ pub use http::router;
 pub use questions::{Mode, QueryConfig, QueryHealth, Questions};
 pub use session::EngineLimits;
 pub use sql::{Answer, Limits};
+
+/// What this room serves, as a part of an OpenAPI 3.1 document: JSON with `paths` and `components`.
+pub const OPENAPI: &str = include_str!("../openapi.json");

@@ -1,21 +1,46 @@
 //! The document of the API: OpenAPI 3.1 made from the table of routes, and a readable page.
 //!
-//! In:    the table; the schemas of `openapi/schemas.json`.
+//! In:    the table; the schemas of `openapi/schemas.json`; the parts that other rooms hand in.
 //! Out:   `/openapi.json`, `/docs`.
 //! Never: names a path that is not served, or serves one that it does not name.
 
+use std::sync::Arc;
+
 use axum::Json;
+use axum::extract::State;
 use axum::response::{Html, IntoResponse};
 use http::header;
 use serde_json::{Map, Value, json};
 
+use crate::app::App;
 use crate::http::guard::Access;
 use crate::http::routes::{Route, table};
 
 const SCHEMAS: &str = include_str!("../../openapi/schemas.json");
 
-/// The document.
-pub fn document() -> Value {
+/// The document of this room and of `others`, whose parts are JSON with `paths` and `components`.
+pub fn document(others: &[&str]) -> Value {
+    let mut document = own_document();
+    for part in others.iter().filter_map(|text| serde_json::from_str(text).ok()) {
+        merge(&mut document, part);
+    }
+    document
+}
+
+/// Adds what is not there yet, object by object.
+fn merge(into: &mut Value, part: Value) {
+    match (into, part) {
+        (Value::Object(into), Value::Object(part)) => {
+            for (name, value) in part {
+                merge(into.entry(name).or_insert_with(|| json!({})), value);
+            }
+        }
+        (into, part) if into.as_object().is_some_and(Map::is_empty) => *into = part,
+        _ => {}
+    }
+}
+
+fn own_document() -> Value {
     let mut paths = Map::new();
     for route in table() {
         let path = route.path.replace("{*path}", "{path}");
@@ -27,7 +52,7 @@ pub fn document() -> Value {
         "info": {
             "title": "Inzira",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Bookings, money, drivers and their phones. Errors are \
+            "description": "Fixes, bookings, money, live positions and questions. Errors are \
                 application/problem+json with a correlation_id. Money is integer minor units \
                 beside a currency; instants are RFC 3339.",
         },
@@ -106,14 +131,14 @@ fn parameters(route: &Route) -> Vec<Value> {
 }
 
 /// `GET /openapi.json`.
-pub async fn json() -> impl IntoResponse {
-    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(document()))
+pub async fn json(State(app): State<Arc<App>>) -> impl IntoResponse {
+    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(document(&app.config.documents)))
 }
 
 /// `GET /docs`: no script, nothing from elsewhere.
-pub async fn page() -> impl IntoResponse {
+pub async fn page(State(app): State<Arc<App>>) -> impl IntoResponse {
     let csp = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
-    ([(header::CONTENT_SECURITY_POLICY, csp)], Html(readable(&document())))
+    ([(header::CONTENT_SECURITY_POLICY, csp)], Html(readable(&document(&app.config.documents))))
 }
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;\
@@ -173,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_document_names_every_route_and_no_other() {
-        let document = document();
+        let document = own_document();
         let mut named = BTreeSet::new();
         for (path, methods) in document["paths"].as_object().unwrap() {
             for method in methods.as_object().unwrap().keys() {
@@ -189,12 +214,23 @@ mod tests {
 
     #[test]
     fn every_schema_that_is_named_is_there() {
-        let document = document();
+        let document = own_document();
         let schemas = document["components"]["schemas"].as_object().unwrap();
         let text = document.to_string();
         for rest in text.split("#/components/schemas/").skip(1) {
             let name = rest.split('"').next().unwrap();
             assert!(schemas.contains_key(name), "{name}");
         }
+    }
+
+    #[test]
+    fn the_parts_of_other_rooms_are_added_and_change_nothing_of_ours() {
+        let part = r#"{"paths": {"/x": {"get": {"summary": "x"}}},
+            "components": {"schemas": {"Problem": {"type": "string"}, "X": {"type": "object"}}}}"#;
+        let document = document(&[part]);
+        assert_eq!(document["paths"]["/x"]["get"]["summary"], "x");
+        assert_eq!(document["components"]["schemas"]["X"]["type"], "object");
+        assert_eq!(document["components"]["schemas"]["Problem"]["type"], "object");
+        assert!(document["paths"]["/api/v1/orders"]["post"].is_object());
     }
 }

@@ -189,14 +189,11 @@ impl Running {
         seams: &Seams,
     ) -> anyhow::Result<Router> {
         let has = |role| roles.contains(&role);
-        let api = Api::open(
-            api_config(config),
-            seams.log.clone(),
-            seams.bus.clone(),
-            seams.clock.clone(),
-        )
-        .await
-        .context("INZIRA_DB")?;
+        let mut settings = api_config(config);
+        settings.documents = documents(roles);
+        let api = Api::open(settings, seams.log.clone(), seams.bus.clone(), seams.clock.clone())
+            .await
+            .context("INZIRA_DB")?;
         self.first_logins = api.first_logins().cloned();
         let identity = api.identity();
         // What others read from the log starts before what writes to it.
@@ -379,6 +376,19 @@ fn serve_admin(
     tokio::spawn(async move {
         inzira_ingest::listen::serve(listener, admin::router(board), limits, stop).await;
     })
+}
+
+/// What the rooms beside `api` serve in this process.
+fn documents(roles: &BTreeSet<Role>) -> Vec<&'static str> {
+    [
+        (Role::Ingest, inzira_ingest::OPENAPI),
+        (Role::FanOut, inzira_fan_out::OPENAPI),
+        (Role::Query, inzira_query::OPENAPI),
+    ]
+    .into_iter()
+    .filter(|(role, _)| roles.contains(role))
+    .map(|(_, document)| document)
+    .collect()
 }
 
 /// What the api room is told.

@@ -95,6 +95,9 @@ impl Default for FanOutLimits {
     }
 }
 
+/// What this room serves, as a part of an OpenAPI 3.1 document: JSON with `paths` and `components`.
+pub const OPENAPI: &str = include_str!("../openapi.json");
+
 /// Starts the tail and gives the routes. Must be called within a tokio runtime. Until the log has
 /// been found, watchers wait, and are answered 503 after a few seconds.
 pub fn start(fan_out: FanOut, stop: CancellationToken) -> (Router, FanOutHandle) {
