@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures::StreamExt as _;
 use inzira_live_bus::{LivePosition, MATCHABLE_S};
 use inzira_schemas::states::OrderState;
 use inzira_schemas::{Micros, Point, Problem, cell};
@@ -27,6 +28,9 @@ use crate::orders::store::{self, Change, Order};
 const RINGS: [u32; 4] = [2, 5, 10, 17];
 /// Candidates tried a round; the rest have their chance in the next.
 const CANDIDATES_MAX: usize = 20;
+
+/// Rounds under way at once.
+const AT_ONCE: usize = 16;
 
 /// A driver who could come.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,13 +84,20 @@ pub async fn turn(app: &App) -> Result<usize, ApiError> {
     .bind(app.config.matching.batch_max)
     .fetch_all(app.db.read())
     .await?;
+    let mut due: Vec<String> = Vec::with_capacity(rows.len());
     for row in &rows {
-        let order_id: String = row.try_get(0)?;
-        if let Err(error) = round(app, &order_id).await {
-            tracing::warn!(order_id, error = %error, "a round of matching failed");
-        }
+        due.push(row.try_get(0)?);
     }
-    Ok(rows.len())
+    let count = due.len();
+    // Two rounds that want one driver: the database lets one have it, the other goes on.
+    futures::stream::iter(due)
+        .for_each_concurrent(AT_ONCE, |order_id| async move {
+            if let Err(error) = round(app, &order_id).await {
+                tracing::warn!(order_id, error = %error, "a round of matching failed");
+            }
+        })
+        .await;
+    Ok(count)
 }
 
 /// One round for one order.
