@@ -8,6 +8,7 @@
 pub mod driver;
 pub mod house;
 pub mod ledger;
+pub mod outside;
 pub mod probe;
 pub mod watch;
 

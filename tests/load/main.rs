@@ -8,6 +8,7 @@ mod flow;
 mod http;
 mod ingest;
 mod live;
+mod raw;
 mod rooms;
 
 use std::process::ExitCode;

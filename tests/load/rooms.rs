@@ -72,7 +72,7 @@ async fn freshness(most: Duration) -> anyhow::Result<Vec<f64>> {
     Ok(seen_after_s)
 }
 
-/// `bench=heatmap p95_ms= requests_per_s_core=`.
+/// `bench=heatmap p95_ms= requests_per_s_core= raw_ratio=`.
 pub async fn heatmap() -> anyhow::Result<String> {
     let folder = tempfile::tempdir()?;
     let log = inzira_event_log::open("file:", folder.path(), Access::ReadWrite).await?;
@@ -103,13 +103,18 @@ pub async fn heatmap() -> anyhow::Result<String> {
     took_ms.sort_by(f64::total_cmp);
     let began = Instant::now();
     let whole = questions.revenue_heatmap_by_sql(&HeatmapRequest::default()).await?;
+    let by_sql_ms = began.elapsed().as_secs_f64() * 1e3;
+    drop(questions);
+    let raw = crate::raw::run().await?;
     Ok(format!(
-        "bench=heatmap p95_ms={:.2} p50_ms={:.2} requests_per_s_core={:.0} orders={ORDERS} by_sql_ms={:.0} cells_by_sql={}",
+        "bench=heatmap p95_ms={:.2} requests_per_s_core={:.0} raw_ratio={:.2} p50_ms={:.2} orders={ORDERS} by_sql_ms={by_sql_ms:.0} cells_by_sql={} raw_ms={:.0} duckdb_raw_ms={:.0}",
         took_ms[REQUESTS * 95 / 100],
-        took_ms[REQUESTS / 2],
         REQUESTS as f64 / cpu_s.max(1e-3),
-        began.elapsed().as_secs_f64() * 1e3,
+        raw.ours_ms / raw.duckdb_ms,
+        took_ms[REQUESTS / 2],
         whole.cells.len(),
+        raw.ours_ms,
+        raw.duckdb_ms,
     ))
 }
 
