@@ -1,276 +1,180 @@
 //! kill -9 of the whole service while phones send, buyers watch and drivers arrive.
 //!
 //! In:    cycles, a mode, a seed.
-//! Out:   `faults=kill cycles= kills= hits= … lost= doubled= … arriving_missing= arriving_doubled=`.
+//! Out:   `faults=kill cycles= kills= hits= seam_hits_min= events= lost= doubled= imbalance= …`.
 //!
-//! A kill *hits* when requests were in flight at that moment, and every one must. After the last one everything is
-//! left to settle, the service is stopped, and DuckDB reads the tables.
+//! Each kill is aimed at a seam, one after the other, and *hits* when that seam is open at that
+//! moment; every kill must. After the last one the town comes to rest and the books are read.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use inzira_schemas::Point;
-use inzira_simulators::client::{Service, Vehicle};
-use inzira_tests::driver::{Booked, book, drive, step_until};
-use inzira_tests::ledger::{Comparison, Ledger, compare};
-use inzira_tests::probe::Probe;
-use inzira_tests::watch::Watcher;
-use inzira_tests::{House, Mode};
+use inzira_tests::House;
+use inzira_tests::house::START_MAX;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use serde_json::{Value, json};
-use tokio::sync::Mutex;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
-use crate::readers;
+use crate::account::Account;
+use crate::town::Town;
+use crate::{Scene, percentile};
 
-/// Phones that only drive about.
-const PHONES: usize = 12;
-/// Drivers with orders.
-const DRIVERS: usize = 6;
-/// Between two fixes of one phone.
-const TICK: Duration = Duration::from_millis(200);
-/// How fast everybody drives.
-const SPEED_MPS: f64 = 15.0;
-/// How long events and rows may take to come through after the last kill.
-const SETTLE: Duration = Duration::from_secs(120);
+/// How long a kill waits for the seam it is aimed at.
+const AIM: Duration = Duration::from_secs(10);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(1);
+/// Each seam must be hit once in so many cycles, but never asked for more than three hits.
+const CYCLES_PER_HIT: u32 = 12;
 
-/// How long a kill waits for a request in flight.
-const AIM: Duration = Duration::from_secs(2);
+/// Where a kill can fall, as the outside can see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Seam {
+    /// A phone waits for an answer.
+    Post,
+    /// A booking, an assignment, a pick-up or a delivery waits for its answer.
+    Command,
+    /// A driver is near, the service knows, and the buyer has not been told.
+    Arriving,
+    /// The service is starting again and not ready yet.
+    Restart,
+}
 
-/// One order that was driven to its end, and what its buyer saw.
-struct Driven {
-    booked: Booked,
-    watcher: Watcher,
+impl Seam {
+    const ALL: [Seam; 4] = [Seam::Post, Seam::Command, Seam::Arriving, Seam::Restart];
+
+    fn name(self) -> &'static str {
+        match self {
+            Seam::Post => "post",
+            Seam::Command => "command",
+            Seam::Arriving => "arriving",
+            Seam::Restart => "restart",
+        }
+    }
+
+    fn is_open(self, town: &Town) -> bool {
+        match self {
+            Seam::Post => town.post_under_way(),
+            Seam::Command => town.command_under_way(),
+            Seam::Arriving => town.arriving_due(),
+            Seam::Restart => false,
+        }
+    }
 }
 
 /// True when every promise held.
 pub async fn run(cycles: u32, real: bool, seed: u64) -> anyhow::Result<bool> {
-    let mode = if real { Mode::Real } else { Mode::Embedded };
-    let mut house = House::start(mode)
-        .await?
-        .context("the real services are not there: cargo xtask stack up")?;
-    let ledger_path = std::env::temp_dir().join(format!("inzira-ledger-{}", std::process::id()));
-    let ledger = Arc::new(Ledger::at(&ledger_path)?);
-    let town = Town::settle(&house, ledger.clone()).await?;
-    let killed = kill_again_and_again(&mut house, &town, cycles, seed).await?;
-    let (missing, twice, watched) = town.rest().await?;
-    house.stop()?;
-    let found = readers::duckdb(&house)?;
-    let fixes = ledger.fixes();
-    let Comparison { lost, doubled, phantom } = compare(&fixes, &found.fixes);
-    let doubled = doubled + found.doubled_events;
-    println!(
-        "faults=kill cycles={cycles} kills={cycles} hits={} seam_hits_min=0 events={} lost={lost} \
-         doubled={doubled} phantom={phantom} imbalance=0 orders={watched} arriving_missing={missing} \
-         arriving_doubled={twice} rollup_diff=0 restart_p50_s={:.2} restart_max_s={:.2} \
-         mode={mode:?} seed={seed}",
-        killed.hits,
-        fixes.len(),
-        killed.restart_s(0.5),
-        killed.restart_s(1.0),
-    );
-    let held = lost == 0 && doubled == 0 && phantom == 0 && missing == 0 && twice == 0;
-    Ok(held && killed.hits == cycles && watched > 0)
-}
-
-/// What the kills did.
-struct Killed {
-    hits: u32,
-    restarts_s: Vec<f64>,
-}
-
-impl Killed {
-    fn restart_s(&self, share: f64) -> f64 {
-        let last = self.restarts_s.len().saturating_sub(1);
-        self.restarts_s.get((last as f64 * share) as usize).copied().unwrap_or_default()
-    }
-}
-
-async fn kill_again_and_again(
-    house: &mut House,
-    town: &Town,
-    cycles: u32,
-    seed: u64,
-) -> anyhow::Result<Killed> {
-    let mut random = StdRng::seed_from_u64(seed);
-    let mut killed = Killed { hits: 0, restarts_s: Vec::new() };
+    let mut scene = Scene::set(real).await?;
+    let mut killer = Killer {
+        random: StdRng::seed_from_u64(seed),
+        kills: 0,
+        hits: Seam::ALL.into_iter().map(|seam| (seam, 0)).collect(),
+        restarts_s: Vec::new(),
+    };
     for cycle in 1..=cycles {
-        tokio::time::sleep(Duration::from_millis(random.random_range(1_500..5_000))).await;
-        // A kill is aimed: it falls while somebody waits for an answer.
-        let aimed = Instant::now();
-        while town.ledger.in_flight() == 0 && aimed.elapsed() < AIM {
-            tokio::task::yield_now().await;
-        }
-        if town.ledger.in_flight() > 0 {
-            killed.hits += 1;
-        }
-        house.kill()?;
-        let began = Instant::now();
-        house.launch().await?;
-        killed.restarts_s.push(began.elapsed().as_secs_f64());
+        let seam = Seam::ALL[(cycle as usize - 1) % Seam::ALL.len()];
+        killer.strike(&mut scene.house, &scene.town, seam).await?;
+        scene.town.check()?;
         if cycle % 10 == 0 || cycle == cycles {
             eprintln!(
-                "kill {cycle}/{cycles}: {} fixes sent, {} orders driven, restart {:.1} s",
-                town.ledger.fixes().len(),
-                town.finished.load(Ordering::SeqCst),
-                began.elapsed().as_secs_f64(),
+                "kill {cycle}/{cycles}: {} fixes sent, {} orders driven, {}",
+                scene.town.ledger.fixes().len(),
+                scene.town.finished(),
+                killer.seam_hits(),
             );
         }
     }
-    killed.restarts_s.sort_by(f64::total_cmp);
-    Ok(killed)
+    let mode = scene.mode;
+    let account = Account::of(scene).await?;
+    let (hits, seam_hits_min) = (killer.hits.values().sum::<u32>(), killer.seam_hits_min());
+    let Killer { kills, restarts_s, .. } = &killer;
+    println!(
+        "faults=kill cycles={cycles} kills={kills} hits={hits} seam_hits_min={seam_hits_min} \
+         {account} seam_hits={} restart_p50_s={:.2} restart_max_s={:.2} mode={mode:?} seed={seed}",
+        killer.seam_hits(),
+        percentile(restarts_s, 0.5),
+        percentile(restarts_s, 1.0),
+    );
+    let wanted = (cycles / CYCLES_PER_HIT).min(3);
+    Ok(account.holds() && hits == *kills && seam_hits_min >= wanted)
 }
 
-/// Everybody who goes on while the service dies.
-struct Town {
-    ledger: Arc<Ledger>,
-    driven: Arc<Mutex<Vec<Driven>>>,
-    finished: Arc<AtomicU64>,
-    stop: CancellationToken,
-    actors: JoinSet<anyhow::Result<()>>,
+/// Kills, and keeps the score.
+struct Killer {
+    random: StdRng,
+    kills: u32,
+    hits: BTreeMap<Seam, u32>,
+    restarts_s: Vec<f64>,
 }
 
-impl Town {
-    /// Phones that roam, and drivers with orders and buyers.
-    async fn settle(house: &House, ledger: Arc<Ledger>) -> anyhow::Result<Self> {
-        let operator = house.client("operator").await?;
-        let gateway_key = house.first_logins()?.gateway_key;
-        let labels: Vec<String> = (0..PHONES + DRIVERS).map(|n| format!("fault-{n:02}")).collect();
-        let vehicles = operator.enrol(&labels).await?;
-        let mut town = Self {
-            ledger: ledger.clone(),
-            driven: Arc::default(),
-            finished: Arc::default(),
-            stop: CancellationToken::new(),
-            actors: JoinSet::new(),
-        };
-        for (n, vehicle) in vehicles.into_iter().enumerate() {
-            let probe = Probe::new(operator.clone(), vehicle, ledger.clone());
-            if n < PHONES {
-                town.actors.spawn(roam(probe, n, town.stop.clone()));
-            } else {
-                let shift = Shift {
-                    operator: operator.clone(),
-                    live: house.web_socket("/api/v1/orders"),
-                    gateway_key: gateway_key.clone(),
-                    driven: town.driven.clone(),
-                    finished: town.finished.clone(),
-                };
-                town.actors.spawn(shift.run(probe, n, town.stop.clone()));
+impl Killer {
+    /// One kill at a seam that opens while the service runs; for a restart, a second one into it.
+    async fn strike(&mut self, house: &mut House, town: &Town, seam: Seam) -> anyhow::Result<()> {
+        let calm_ms = self.random.random_range(500..2_500);
+        tokio::time::sleep(Duration::from_millis(calm_ms)).await;
+        let first = if seam == Seam::Restart { Seam::Post } else { seam };
+        let hit = self.aim(town, first).await;
+        self.kill(house, hit)?;
+        let mut began = Instant::now();
+        house.spawn()?;
+        if seam == Seam::Restart && self.still_starting(house).await {
+            self.kill(house, Some(Seam::Restart))?;
+            began = Instant::now();
+            house.spawn()?;
+        }
+        house.until_ready(START_MAX).await?;
+        self.restarts_s.push(began.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// Waits for the seam to open, and a moment more so that kills fall all over it. A seam that
+    /// does not open in time gives way to a phone's request.
+    async fn aim(&mut self, town: &Town, seam: Seam) -> Option<Seam> {
+        for seam in [seam, Seam::Post] {
+            let began = Instant::now();
+            while began.elapsed() < AIM {
+                if seam.is_open(town) {
+                    tokio::time::sleep(LOOK * self.random.random_range(0..15)).await;
+                    if seam.is_open(town) {
+                        return Some(seam);
+                    }
+                }
+                tokio::time::sleep(LOOK).await;
             }
         }
-        Ok(town)
+        None
     }
 
-    /// Drivers come to their ends in peace, then everybody stops; counts what buyers saw.
-    async fn rest(mut self) -> anyhow::Result<(u64, u64, u64)> {
-        let before = self.finished.load(Ordering::SeqCst);
+    /// Waits for some part of a quick start. True when it is under way then: `/readyz` answers,
+    /// and says no.
+    async fn still_starting(&mut self, house: &House) -> bool {
+        let quick_s = percentile(&self.restarts_s, 0.25);
+        let wait = Duration::from_secs_f64(quick_s * self.random.random_range(0.0..0.7));
         let began = Instant::now();
-        while self.finished.load(Ordering::SeqCst) < before + DRIVERS as u64
-            && began.elapsed() < SETTLE
-        {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        loop {
+            match house.readiness().await {
+                Some(true) => return false,
+                Some(false) if began.elapsed() >= wait => return true,
+                None if began.elapsed() > START_MAX => return false,
+                _ => tokio::time::sleep(LOOK).await,
+            }
         }
-        self.stop.cancel();
-        while let Some(ended) = self.actors.join_next().await {
-            ended??;
-        }
-        Ok(arrivals(std::mem::take(&mut *self.driven.lock().await)).await)
     }
-}
 
-/// Drives to and fro until the stop.
-async fn roam(mut probe: Probe, n: usize, stop: CancellationToken) -> anyhow::Result<()> {
-    let home = Point { lat: -1.95 + n as f64 * 0.01, lon: 30.0 };
-    let away = Point { lat: home.lat, lon: 30.03 };
-    let (mut from, mut to) = (home, away);
-    while drive(&mut probe, from, to, SPEED_MPS, TICK, &stop).await? {
-        std::mem::swap(&mut from, &mut to);
-    }
-    Ok(())
-}
-
-/// What a driver needs to work.
-struct Shift {
-    operator: Service,
-    live: String,
-    gateway_key: String,
-    driven: Arc<Mutex<Vec<Driven>>>,
-    finished: Arc<AtomicU64>,
-}
-
-impl Shift {
-    /// One order after the other: to the pickup, to the destination, PIN, next.
-    async fn run(self, mut probe: Probe, n: usize, stop: CancellationToken) -> anyhow::Result<()> {
-        let lat = -2.3 + n as f64 * 0.01;
-        let along = |km: f64| Point { lat, lon: 29.7 + km / 111.0 };
-        let mut here = along(0.0);
-        let forever = CancellationToken::new();
-        while !stop.is_cancelled() {
-            let back = here.lon > 29.75;
-            let (pickup, destination) =
-                if back { (along(1.6), along(0.8)) } else { (along(7.0), along(7.8)) };
-            here = Point { lat, lon: pickup.lon + if back { 0.007 } else { -0.007 } };
-            probe.send(here, 0.0, 0.0, &forever).await?;
-            let vehicle: Vehicle = probe.vehicle.clone();
-            let booked = book(&self.operator, &vehicle.driver_id, pickup, destination).await?;
-            let url = format!("{}/{}/live", self.live, booked.order_id);
-            let watcher = Watcher::start(url, self.gateway_key.clone(), booked.share.clone());
-            drive(&mut probe, here, pickup, SPEED_MPS, TICK, &forever).await?;
-            let order_id = &booked.order_id;
-            let is = |state: &'static str| move |order: &Value| order["state"] == state;
-            step_until(&self.operator, order_id, "pickup", &json!({}), is("picked_up")).await?;
-            drive(&mut probe, pickup, destination, SPEED_MPS, TICK, &forever).await?;
-            self.wait_for_arrival(&watcher).await;
-            let pin = json!({"pin": booked.pin});
-            step_until(&self.operator, order_id, "deliver", &pin, is("delivered")).await?;
-            here = destination;
-            self.driven.lock().await.push(Driven { booked, watcher });
-            self.finished.fetch_add(1, Ordering::SeqCst);
+    fn kill(&mut self, house: &mut House, hit: Option<Seam>) -> anyhow::Result<()> {
+        house.kill()?;
+        self.kills += 1;
+        if let Some(hits) = hit.and_then(|seam| self.hits.get_mut(&seam)) {
+            *hits += 1;
         }
         Ok(())
     }
 
-    /// Hands over only when the buyer was told, or long after it should have been.
-    async fn wait_for_arrival(&self, watcher: &Watcher) {
-        watcher
-            .until(Duration::from_secs(30), |seen| {
-                let arriving =
-                    |(_, frame): &&(i64, serde_json::Value)| frame["event"] == "ARRIVING";
-                seen.frames.iter().filter(arriving).count() >= 2
-            })
-            .await;
+    fn seam_hits_min(&self) -> u32 {
+        self.hits.values().copied().min().unwrap_or(0)
     }
-}
 
-/// ARRIVING frames missing and doubled over all orders: one is due for each leg.
-async fn arrivals(driven: Vec<Driven>) -> (u64, u64, u64) {
-    let (mut missing, mut twice, watched) = (0, 0, driven.len() as u64);
-    for Driven { booked, watcher } in driven {
-        let seen = watcher.end().await;
-        let mut legs: BTreeMap<String, u64> = BTreeMap::new();
-        for (_, frame) in &seen.frames {
-            if frame["event"] == "ARRIVING" {
-                *legs
-                    .entry(frame["event_id"].as_str().unwrap_or_default().to_owned())
-                    .or_default() += 1;
-            }
-        }
-        let distinct = legs.len() as u64;
-        let all: u64 = legs.values().sum();
-        if distinct < 2 || all > distinct || distinct > 2 {
-            eprintln!(
-                "{}: ARRIVING {distinct} distinct, {all} frames, {} breaks",
-                booked.order_id, seen.breaks
-            );
-        }
-        missing += 2_u64.saturating_sub(distinct);
-        twice += (all - distinct) + distinct.saturating_sub(2);
+    /// `post:13,command:12,…`
+    fn seam_hits(&self) -> String {
+        let each = self.hits.iter().map(|(seam, hits)| format!("{}:{hits}", seam.name()));
+        each.collect::<Vec<_>>().join(",")
     }
-    (missing, twice, watched)
 }

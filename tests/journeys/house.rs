@@ -1,7 +1,7 @@
 //! Starts, kills and restarts the binary.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -20,7 +20,7 @@ pub enum Mode {
 }
 
 /// The longest a start may take, replay included.
-const START_MAX: Duration = Duration::from_secs(60);
+pub const START_MAX: Duration = Duration::from_secs(60);
 
 /// A running service in a folder of its own.
 pub struct House {
@@ -77,6 +77,12 @@ impl House {
 
     /// Starts the process and waits until it is ready.
     pub async fn launch(&mut self) -> anyhow::Result<()> {
+        self.spawn()?;
+        self.until_ready(START_MAX).await
+    }
+
+    /// Starts the process, and waits for nothing.
+    pub fn spawn(&mut self) -> anyhow::Result<()> {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -88,26 +94,40 @@ impl House {
         }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().context("starting the service")?);
+        Ok(())
+    }
+
+    /// Waits until `/readyz` says so; an error when the process ends before that.
+    pub async fn until_ready(&mut self, most: Duration) -> anyhow::Result<()> {
         let began = Instant::now();
         while !self.is_ready().await {
-            if let Some(child) = self.child.as_mut()
-                && let Some(status) = child.try_wait()?
-            {
+            if let Some(status) = self.has_left()? {
                 bail!("the service left with {status}:\n{}", self.log_tail());
             }
-            if began.elapsed() > START_MAX {
-                bail!("the service is not ready after {START_MAX:?}:\n{}", self.log_tail());
+            if began.elapsed() > most {
+                bail!("the service is not ready after {most:?}:\n{}", self.log_tail());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
     }
 
+    /// How the process ended, if it has ended by itself.
+    pub fn has_left(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        let Some(child) = self.child.as_mut() else { return Ok(None) };
+        Ok(child.try_wait()?)
+    }
+
     /// Whether `/readyz` says so.
     pub async fn is_ready(&self) -> bool {
+        self.readiness().await == Some(true)
+    }
+
+    /// What `/readyz` says; `None` when nobody answers.
+    pub async fn readiness(&self) -> Option<bool> {
         let url = format!("http://127.0.0.1:{}/readyz", self.admin);
         let answer = reqwest::Client::new().get(url).timeout(Duration::from_secs(2)).send().await;
-        answer.is_ok_and(|response| response.status().is_success())
+        Some(answer.ok()?.status().is_success())
     }
 
     /// What an admin route answers.

@@ -31,9 +31,23 @@ pub enum Outcome {
     Answered,
 }
 
+/// How one request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answer {
+    /// 2xx: kept.
+    Taken,
+    /// 503 or 429 with Retry-After: come again.
+    Later,
+    /// The line broke, or nothing came in time.
+    Silence,
+    /// Anything else: nobody should say that to a phone.
+    Odd,
+}
+
 /// The client's own record.
 pub struct Ledger {
     fixes: Mutex<BTreeMap<FixName, Outcome>>,
+    answers: Mutex<BTreeMap<Answer, u64>>,
     file: Mutex<std::fs::File>,
     in_flight: AtomicI64,
 }
@@ -43,7 +57,8 @@ impl Ledger {
     pub fn at(path: &Path) -> anyhow::Result<Self> {
         let file = std::fs::File::create(path).with_context(|| path.display().to_string())?;
         Ok(Self {
-            fixes: Mutex::new(BTreeMap::new()),
+            fixes: Mutex::default(),
+            answers: Mutex::default(),
             file: Mutex::new(file),
             in_flight: AtomicI64::new(0),
         })
@@ -59,14 +74,23 @@ impl Ledger {
         Ok(())
     }
 
-    /// The request ended: answered 2xx or not.
-    pub fn end(&self, name: &FixName, answered: bool) -> anyhow::Result<()> {
+    /// The request ended.
+    pub fn end(&self, name: &FixName, answer: Answer) -> anyhow::Result<()> {
         self.in_flight.fetch_sub(1, Ordering::SeqCst);
-        self.write(if answered { "ok" } else { "info" }, name)?;
-        if answered && let Ok(mut fixes) = self.fixes.lock() {
+        let taken = answer == Answer::Taken;
+        self.write(if taken { "ok" } else { "info" }, name)?;
+        if taken && let Ok(mut fixes) = self.fixes.lock() {
             fixes.insert(name.clone(), Outcome::Answered);
         }
+        if let Ok(mut answers) = self.answers.lock() {
+            *answers.entry(answer).or_default() += 1;
+        }
         Ok(())
+    }
+
+    /// How many requests ended so.
+    pub fn count(&self, answer: Answer) -> u64 {
+        self.answers.lock().ok().and_then(|all| all.get(&answer).copied()).unwrap_or_default()
     }
 
     /// Requests that have left and not ended.

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use inzira_schemas::{Clock, Point, SystemClock};
 use inzira_simulators::client::{Service, Vehicle};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::{FixName, Ledger};
+use crate::ledger::{Answer, FixName, Ledger};
 
 /// A phone of our own.
 pub struct Probe {
@@ -23,6 +25,7 @@ pub struct Probe {
     /// The client's own record.
     pub ledger: Arc<Ledger>,
     seq: u64,
+    told: watch::Sender<Option<Point>>,
 }
 
 /// Between two tries of one fix.
@@ -33,12 +36,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 impl Probe {
     /// A phone that begins its numbers at 1.
     pub fn new(service: Service, vehicle: Vehicle, ledger: Arc<Ledger>) -> Self {
-        Self { service, vehicle, ledger, seq: 0 }
+        Self { service, vehicle, ledger, seq: 0, told: watch::Sender::default() }
     }
 
     /// How many fixes it has sent.
     pub fn sent(&self) -> u64 {
         self.seq
+    }
+
+    /// The place of the newest fix that was answered.
+    pub fn told(&self) -> watch::Receiver<Option<Point>> {
+        self.told.subscribe()
     }
 
     /// Sends one fix until it is answered. False when stopped before that.
@@ -62,9 +70,10 @@ impl Probe {
         let name = FixName { device_id: self.vehicle.device_id.clone(), seq: self.seq };
         loop {
             self.ledger.invoke(&name)?;
-            let answered = self.post(&body).await;
-            self.ledger.end(&name, answered)?;
-            if answered {
+            let answer = self.post(&body).await;
+            self.ledger.end(&name, answer)?;
+            if answer == Answer::Taken {
+                self.told.send_replace(Some(place));
                 return Ok(true);
             }
             tokio::select! {
@@ -74,7 +83,7 @@ impl Probe {
         }
     }
 
-    async fn post(&self, body: &Value) -> bool {
+    async fn post(&self, body: &Value) -> Answer {
         let request = self
             .service
             .http()
@@ -82,6 +91,18 @@ impl Probe {
             .bearer_auth(&self.vehicle.token)
             .timeout(PATIENCE)
             .json(body);
-        request.send().await.is_ok_and(|response| response.status().is_success())
+        let Ok(response) = request.send().await else { return Answer::Silence };
+        match response.status() {
+            status if status.is_success() => Answer::Taken,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+                if response.headers().contains_key("retry-after") =>
+            {
+                Answer::Later
+            }
+            status => {
+                eprintln!("a phone was answered {status}");
+                Answer::Odd
+            }
+        }
     }
 }

@@ -21,6 +21,14 @@ pub struct Seen {
     cursor: Option<String>,
 }
 
+impl Seen {
+    /// Frames of one kind of event, repeats included.
+    pub fn count(&self, kind: &str) -> usize {
+        let is = |frame: &Value| frame["type"] == "event" && frame["event"] == kind;
+        self.frames.iter().filter(|(_, frame)| is(frame)).count()
+    }
+}
+
 /// A watcher that runs until it is dropped.
 pub struct Watcher {
     seen: Arc<Mutex<Seen>>,
@@ -38,15 +46,14 @@ impl Watcher {
         Self { seen, stop, task: Some(task) }
     }
 
+    /// Looks over the buyer's shoulder.
+    pub fn shared(&self) -> Arc<Mutex<Seen>> {
+        self.seen.clone()
+    }
+
     /// What was seen so far.
     pub fn seen(&self) -> Seen {
         self.seen.lock().map(|seen| seen.clone()).unwrap_or_default()
-    }
-
-    /// The events of one kind that were seen.
-    pub fn events(&self, kind: &str) -> Vec<Value> {
-        let is = |frame: &Value| frame["type"] == "event" && frame["event"] == kind;
-        self.seen().frames.into_iter().map(|(_, frame)| frame).filter(is).collect()
     }
 
     /// Waits until `wanted` holds of what was seen; false after `most`.

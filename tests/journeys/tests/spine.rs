@@ -45,11 +45,7 @@ async fn a_buyer_sees_arriving_and_sql_counts_the_fixes(mode: Mode) {
     let path = format!("/api/v1/orders/{}", booked.order_id);
     post_until(&operator, &format!("{path}/pickup"), &json!({})).await.unwrap();
     drive(&mut probe, pickup, destination, 25.0, tick, &stop).await.unwrap();
-    let told = watcher
-        .until(Duration::from_secs(15), |seen| {
-            seen.frames.iter().filter(|(_, frame)| frame["event"] == "ARRIVING").count() == 2
-        })
-        .await;
+    let told = watcher.until(Duration::from_secs(15), |seen| seen.count("ARRIVING") == 2).await;
     assert!(told, "no ARRIVING for each leg: {:?}", watcher.seen().frames);
     post_until(&operator, &format!("{path}/deliver"), &json!({"pin": booked.pin})).await.unwrap();
     let closed = watcher
