@@ -50,6 +50,11 @@ pub fn of_question(error: &KafkaError) -> LogError {
             | Code::NotCoordinator
             | Code::CoordinatorNotAvailable
             | Code::CoordinatorLoadInProgress
+            // A broker that was killed and is back: leaders are told of one after the other.
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::OffsetNotAvailable
+            | Code::ReplicaNotAvailable
             | Code::Resolve,
         ) => LogError::Busy(error.to_string()),
         _ => LogError::Broken(error.to_string()),
