@@ -105,7 +105,7 @@ fn one_wild_fix_inside_fires_nothing() {
     hand.order(&order(1, "picked_up", A, 0));
     let at_s = drive(&mut hand, A, 5, 4_000, 3_000);
     hand.fix(&fix(A, at_s + 5, TARGET));
-    drive(&mut hand, A, at_s + 10, 3_000, 2_000);
+    drive(&mut hand, A, at_s + 10, 2_900, 2_000);
     assert_eq!(hand.alerts(), Vec::<String>::new());
     let flagged: Vec<wire::Position> = hand
         .of::<wire::Position>(Topic::Positions)

@@ -7,10 +7,13 @@
 //! Never: moves an unflagged fix by more than twice its accuracy; reads a clock; fails.
 //!
 //! Phones' errors are correlated over tens of seconds, so white-noise gains are not promised.
-//! What is: wild fixes are thrown out, reported speed and course are used, gaps are survived.
+//! What is: wild fixes are thrown out, reported speed and course are used, gaps are survived, and
+//! the track is never worse than the raw one by more than 2 % (`bench smoothing`). Accuracies are
+//! believed by the gate only: how hard a fix pulls is learned (`noise`).
 
 mod anchor;
 mod filter;
+mod noise;
 mod still;
 #[cfg(test)]
 mod tests;
@@ -21,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use anchor::Anchor;
 use filter::{Kinematics, Transition};
+use noise::{Miss, Noise};
 use still::Still;
 pub use track::{TrackPoint, smooth_track};
 
@@ -32,8 +36,12 @@ pub const UNKNOWN_ACCURACY_M: f64 = 15.0;
 const SIGMA_FLOOR_M: f64 = 3.0;
 /// Phones understate their error: sigma is taken this much larger.
 const SIGMA_INFLATION: f64 = 1.5;
+/// Share of a fix's accuracy that smoothing does not take away.
+const ACCURACY_THAT_STAYS: f64 = 0.9;
 /// 99.9 % of a chi-square with two degrees of freedom.
 const GATE: f64 = 13.82;
+/// Between fixes so far apart a vehicle stops or sets off: the gate is not learned narrower, seconds.
+const GATE_FULL_S: f64 = 10.0;
 /// Beyond this predicted sigma the prediction knows less than the fix: no gate, start afresh.
 const LOST_SIGMA_M: f64 = 50.0;
 /// A longer silence starts a new segment, seconds.
@@ -133,7 +141,6 @@ struct Reject {
     east_m: f64,
     north_m: f64,
     sigma_m: f64,
-    in_a_row: u8,
 }
 
 /// Everything that one fix changes: small, so that keeping old ones is cheap.
@@ -145,8 +152,7 @@ struct Core {
     still: Still,
     /// When the last fix better than `COARSE_M` was taken in.
     fine_at: Micros,
-    /// Sigma learned from how well fixes without an accuracy agree, metres.
-    learned_sigma_m: f64,
+    noise: Noise,
 }
 
 /// The state before a fix, and the fix.
@@ -259,10 +265,10 @@ fn untouched(fix: &RawFix) -> Smoothed {
 }
 
 /// Sigma of an axis of this fix, metres.
-fn sigma_m(fix: &RawFix, learned_sigma_m: f64) -> f64 {
+fn sigma_m(fix: &RawFix) -> f64 {
     match fix.accuracy_m {
         Some(accuracy_m) => (accuracy_m / RADIUS_TO_SIGMA * SIGMA_INFLATION).max(SIGMA_FLOOR_M),
-        None => learned_sigma_m,
+        None => UNKNOWN_ACCURACY_M / RADIUS_TO_SIGMA,
     }
 }
 
@@ -287,11 +293,12 @@ fn start(
     carried: Option<(&Core, Option<(f64, f64)>)>,
 ) -> (Core, Smoothed, Option<Step>) {
     let (east_m, north_m) = anchor.to_plane(fix.lat, fix.lon);
-    let learned_sigma_m =
-        carried.map_or(UNKNOWN_ACCURACY_M / RADIUS_TO_SIGMA, |(core, _)| core.learned_sigma_m);
-    let sigma = sigma_m(fix, learned_sigma_m);
+    let restarted = carried.is_some_and(|(core, _)| core.reject.is_some());
+    let noise = carried.map_or_else(Noise::default, |(core, _)| core.noise.after_start(restarted));
+    let sigma = sigma_m(fix);
+    let pull = noise.pull_sigma_m(sigma);
     let mut state =
-        Kinematics::at(east_m, north_m, sigma * sigma, START_V_SIGMA_MPS * START_V_SIGMA_MPS);
+        Kinematics::at(east_m, north_m, pull * pull, START_V_SIGMA_MPS * START_V_SIGMA_MPS);
     if let Some((v_east, v_north)) = carried.and_then(|(_, velocity)| velocity) {
         state.measure_velocity(v_east, v_north, 9.0);
     }
@@ -309,13 +316,9 @@ fn start(
         } else {
             fix.measured_at
         },
-        learned_sigma_m,
+        noise,
     };
-    let outcome = if carried.is_some_and(|(core, _)| core.reject.is_some()) {
-        Outcome::Restarted
-    } else {
-        Outcome::Started
-    };
+    let outcome = if restarted { Outcome::Restarted } else { Outcome::Started };
     (core, tell(anchor, &state, fix, sigma, outcome), None)
 }
 
@@ -328,7 +331,7 @@ fn advance(anchor: Anchor, core: Core, fix: &RawFix) -> (Core, Smoothed, Option<
     }
     let transition = Transition::over(dt_s);
     let predicted = core.state.predicted(&transition);
-    let sigma = sigma_m(fix, core.learned_sigma_m);
+    let sigma = sigma_m(fix);
     let coarse = fix.accuracy_m.is_some_and(|accuracy_m| accuracy_m > COARSE_M);
     if coarse && fix.measured_at.seconds_since(core.fine_at) <= COARSE_WAIT_S {
         return (core, tell_unfed(anchor, &predicted, Outcome::Coarse), None);
@@ -342,16 +345,23 @@ fn advance(anchor: Anchor, core: Core, fix: &RawFix) -> (Core, Smoothed, Option<
             .then(|| mean_velocity(&core.state, east_m, north_m, dt_s));
         return start(anchor, fix, Some((&fresh, velocity)));
     }
-    let miss_m2 = (east_m - predicted.east_m).powi(2) + (north_m - predicted.north_m).powi(2);
-    let r = sigma * sigma;
-    if miss_m2 / (predicted.p_xx + r) > GATE || jump_m > reach_m {
+    let by_m = (east_m - predicted.east_m, north_m - predicted.north_m);
+    let miss_m2 = by_m.0 * by_m.0 + by_m.1 * by_m.1;
+    let far = miss_m2 / (predicted.p_xx + sigma * sigma);
+    let gate = core.noise.gate().max((dt_s / GATE_FULL_S).min(1.0));
+    if far > GATE * gate || jump_m > reach_m {
         return reject(anchor, core, &predicted, fix, (east_m, north_m, sigma));
     }
+    let pull = core.noise.pull_sigma_m(sigma);
     let mut state = predicted;
-    state.measure_place(east_m, north_m, r);
-    if let Some((v_east, v_north, v_sigma)) = reported_velocity(fix) {
+    state.measure_place(east_m, north_m, pull * pull);
+    let velocity = reported_velocity(fix);
+    if let Some((v_east, v_north, v_sigma)) = velocity {
         state.measure_velocity(v_east, v_north, v_sigma * v_sigma);
     }
+    // An eighth of the velocity's own memory.
+    let lasts = velocity.map(|_| transition.a.powi(8));
+    let miss = Miss { by_m, share: far / 2.0, told_sigma_m: sigma, lasts };
     let still_radius_m = fix.accuracy_m.unwrap_or(UNKNOWN_ACCURACY_M).max(UNKNOWN_ACCURACY_M);
     let (still, hold) = core.still.after(fix.measured_at, &state, fix.speed_mps, still_radius_m);
     let next = Core {
@@ -360,7 +370,7 @@ fn advance(anchor: Anchor, core: Core, fix: &RawFix) -> (Core, Smoothed, Option<
         reject: None,
         still,
         fine_at: if coarse { core.fine_at } else { fix.measured_at },
-        learned_sigma_m: learn(core.learned_sigma_m, miss_m2 / 2.0 - predicted.p_xx, fix),
+        noise: core.noise.after(&miss),
     };
     let mut smoothed = tell(anchor, &state, fix, sigma, Outcome::Accepted);
     if let Some((mean_east_m, mean_north_m)) = hold {
@@ -387,16 +397,7 @@ fn mean_velocity(from: &Kinematics, east_m: f64, north_m: f64, dt_s: f64) -> (f6
     ((east_m - from.east_m) / dt_s, (north_m - from.north_m) / dt_s)
 }
 
-/// Sigma for fixes without an accuracy follows how far they miss, between 3 m and 10 m.
-fn learn(learned_sigma_m: f64, miss_var: f64, fix: &RawFix) -> f64 {
-    if fix.accuracy_m.is_some() {
-        return learned_sigma_m;
-    }
-    let var = 0.9 * learned_sigma_m * learned_sigma_m + 0.1 * miss_var.max(0.0);
-    var.sqrt().clamp(SIGMA_FLOOR_M, UNKNOWN_ACCURACY_M / RADIUS_TO_SIGMA)
-}
-
-/// A fix out of the gate: set aside, unless those before it agree that the vehicle is there.
+/// A fix out of the gate: set aside, unless the one before it was too and agrees with it.
 fn reject(
     anchor: Anchor,
     core: Core,
@@ -404,30 +405,31 @@ fn reject(
     fix: &RawFix,
     (east_m, north_m, sigma): (f64, f64, f64),
 ) -> (Core, Smoothed, Option<Step>) {
-    let mut in_a_row = 1;
-    let mut velocity = None;
-    if let Some(before) = core.reject {
+    let agrees = core.reject.and_then(|before| {
         let dt_s = fix.measured_at.seconds_since(before.at);
-        let apart_m = (east_m - before.east_m).hypot(north_m - before.north_m);
+        let way_m = (east_m - before.east_m, north_m - before.north_m);
         let speed = fix.speed_mps.unwrap_or_else(|| core.state.speed_mps().max(5.0));
         let agree_m = 2.0 * (sigma + before.sigma_m) + (speed + 3.0).min(SPEED_MAX_MPS) * dt_s;
-        if dt_s > 0.0 && dt_s <= SEGMENT_GAP_S && apart_m <= agree_m {
-            in_a_row = before.in_a_row + 1;
-            if dt_s >= 1.0 {
-                velocity =
-                    Some(((east_m - before.east_m) / dt_s, (north_m - before.north_m) / dt_s));
-            }
-        }
-    }
-    let reject = Reject { at: fix.measured_at, east_m, north_m, sigma_m: sigma, in_a_row };
+        let near = dt_s > 0.0 && dt_s <= SEGMENT_GAP_S && length_m(way_m.0, way_m.1) <= agree_m;
+        near.then_some((way_m.0 / dt_s.max(1.0), way_m.1 / dt_s.max(1.0)))
+    });
+    let reject = Reject { at: fix.measured_at, east_m, north_m, sigma_m: sigma };
     let core = Core { reject: Some(reject), ..core };
-    // Two that agree are enough when they are far apart in time: waiting costs too much there.
-    let enough = if fix.measured_at.seconds_since(core.at) > 8.0 { 2 } else { 3 };
-    if in_a_row >= enough {
-        let velocity = velocity.filter(|(e, n)| e.hypot(*n) <= SPEED_MAX_MPS);
+    if let Some(velocity) = agrees {
+        let velocity = Some(velocity).filter(|(e, n)| length_m(*e, *n) <= SPEED_MAX_MPS);
         return start(anchor, fix, Some((&core, velocity)));
     }
-    (core, tell_unfed(anchor, predicted, Outcome::Implausible), None)
+    // The less is known, the more even a wild fix says: after a while the prediction is a guess.
+    let (d_e, d_n) = (east_m - predicted.east_m, north_m - predicted.north_m);
+    let r = sigma * sigma;
+    let doubt = (d_e * d_e + d_n * d_n) / (predicted.p_xx + r) / 2.0;
+    let share = predicted.p_xx / (predicted.p_xx + r * doubt);
+    let guess = Kinematics {
+        east_m: predicted.east_m + share * d_e,
+        north_m: predicted.north_m + share * d_n,
+        ..*predicted
+    };
+    (core, tell_unfed(anchor, &guess, Outcome::Implausible), None)
 }
 
 /// The position told for a fix that was taken in: never far from an honest fix.
@@ -453,8 +455,9 @@ fn tell(
     }
     Smoothed {
         point: anchor.to_point(to_east, to_north),
-        // Errors are correlated: half of what the device says stays, whatever the filter thinks.
-        accuracy_m: (RADIUS_TO_SIGMA * state.p_xx.max(0.0).sqrt()).max(raw_accuracy_m / 2.0),
+        // Errors are correlated: most of what the device says stays, whatever the filter thinks.
+        accuracy_m: (RADIUS_TO_SIGMA * state.p_xx.max(0.0).sqrt())
+            .max(ACCURACY_THAT_STAYS * raw_accuracy_m),
         speed_mps: state.speed_mps(),
         bearing_deg: state.bearing_deg(),
         held: false,

@@ -86,7 +86,7 @@ fn comma_fixes(name: &str, accuracy_m: Option<f64>, velocity: bool) -> Option<Ve
 fn it_does_no_harm_to_fixes_that_a_chip_has_filtered_already() {
     let Some(truth) = comma_truth() else { return };
     for name in ["live_gnss_ublox.csv", "live_gnss_qcom.csv"] {
-        for accuracy_m in [None, Some(3.0), Some(5.0)] {
+        for accuracy_m in [None, Some(3.0), Some(5.0), Some(10.0), Some(30.0)] {
             for velocity in [false, true] {
                 let Some(fixes) = comma_fixes(name, accuracy_m, velocity) else { return };
                 let raw = raw_rmse(&fixes, &truth);
@@ -132,7 +132,7 @@ fn smartloc(velocity: bool) -> Option<(Vec<RawFix>, Vec<Truth>)> {
 
 #[test]
 fn a_reported_velocity_helps_most_between_high_houses() {
-    // The velocity is the odometer's along the true course: better than a phone's.
+    // The velocity is the odometer's along the true course: idealised, better than a phone's.
     let Some((fixes, truth)) = smartloc(true) else { return };
     let raw = raw_rmse(&fixes, &truth);
     let forward = smoothed_rmse(&fixes, &truth, false);
@@ -141,8 +141,8 @@ fn a_reported_velocity_helps_most_between_high_houses() {
         "smartLoc with velocity, n={}: {raw:.1} -> {forward:.1} (filter), {backward:.1} (rts) m",
         fixes.len()
     );
-    assert!(forward <= 0.80 * raw, "{raw} -> {forward}");
-    assert!(backward <= 0.65 * raw, "{raw} -> {backward}");
+    assert!(forward <= 0.90 * raw, "{raw} -> {forward}");
+    assert!(backward <= 0.80 * raw, "{raw} -> {backward}");
     let Some((fixes, truth)) = smartloc(false) else { return };
     let plain = smoothed_rmse(&fixes, &truth, false);
     println!("smartLoc without: {raw:.1} -> {plain:.1} m");
@@ -322,7 +322,7 @@ fn fix(at_s: f64, east_m: f64, north_m: f64) -> RawFix {
 }
 
 #[test]
-fn one_wild_fix_is_set_aside_and_three_that_agree_are_believed() {
+fn one_wild_fix_is_set_aside_and_two_that_agree_are_believed() {
     let mut smoother = Smoother::default();
     for second in 0..30 {
         smoother.push(&fix(f64::from(second), f64::from(second) * 10.0, 0.0));
@@ -332,12 +332,12 @@ fn one_wild_fix_is_set_aside_and_three_that_agree_are_believed() {
     assert!(wild.point.distance_m(fix(30.0, 300.0, 0.0).point()) < 20.0);
     let next = smoother.push(&fix(31.0, 310.0, 0.0));
     assert_eq!(next.outcome, Outcome::Accepted);
-    let outcomes: Vec<Outcome> = (0..3)
+    let outcomes: Vec<Outcome> = (0..2)
         .map(|i| {
             smoother.push(&fix(32.0 + f64::from(i), 320.0, 5_000.0 + 10.0 * f64::from(i))).outcome
         })
         .collect();
-    assert_eq!(outcomes, [Outcome::Implausible, Outcome::Implausible, Outcome::Restarted]);
+    assert_eq!(outcomes, [Outcome::Implausible, Outcome::Restarted]);
 }
 
 #[test]

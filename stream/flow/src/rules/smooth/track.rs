@@ -8,7 +8,6 @@ use inzira_schemas::Micros;
 
 use super::filter::{Kinematics, Transition, step_back};
 use super::{Anchor, Outcome, RawFix, Smoothed, Smoother, Step, sigma_m, tell};
-use super::{RADIUS_TO_SIGMA, UNKNOWN_ACCURACY_M};
 
 /// One point of a smoothed track.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -79,7 +78,7 @@ fn backward(passes: &mut [Pass]) {
 
 /// Tells the smoothed place of a fix that was taken in.
 fn tell_again(pass: &mut Pass, state: &Kinematics) {
-    let sigma = sigma_m(&pass.fix, UNKNOWN_ACCURACY_M / RADIUS_TO_SIGMA);
+    let sigma = sigma_m(&pass.fix);
     let held = pass.smoothed.held;
     if !held {
         pass.smoothed = tell(pass.anchor, state, &pass.fix, sigma, pass.smoothed.outcome);
