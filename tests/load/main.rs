@@ -4,16 +4,22 @@
 //! Out:   `bench=NAME key=value …`; under a minute each.
 //! Never: asserts on a time: ratios of one run count, absolute figures inform.
 
+mod eta;
 mod flow;
 mod http;
 mod ingest;
 mod live;
 mod raw;
 mod rooms;
+mod smoothing;
 
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+
+/// The same as in the service: rooms are measured in this process too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Name {
@@ -27,6 +33,10 @@ enum Name {
     Archive,
     /// The revenue heatmap, uncached
     Heatmap,
+    /// Tracks against the truth, raw and smoothed
+    Smoothing,
+    /// Time to go against trips that were not learned from
+    Eta,
 }
 
 #[derive(Parser)]
@@ -37,6 +47,9 @@ struct Cli {
     /// How long the measured part runs
     #[arg(long, default_value_t = 15)]
     seconds: u64,
+    /// Which noise is made (smoothing), which trips are kept back (eta)
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[tokio::main]
@@ -48,6 +61,8 @@ async fn main() -> ExitCode {
         Name::Live => live::run(cli.seconds).await,
         Name::Archive => rooms::archive(cli.seconds).await,
         Name::Heatmap => rooms::heatmap().await,
+        Name::Smoothing => smoothing::run(cli.seed),
+        Name::Eta => eta::run(cli.seed),
     };
     match outcome {
         Ok(line) => {

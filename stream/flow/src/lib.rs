@@ -24,7 +24,9 @@ mod tests;
 pub use config::{FlowConfig, FlowError, FlowHealth};
 pub use engine::recover::{TRANSACTOR, recorded};
 pub use engine::tick::RecordedEpoch;
+pub use rules::eta::DETOUR;
 pub use rules::smooth::{Outcome, RawFix, Smoothed, TrackPoint, smooth_track};
+pub use rules::speeds::{SpeedTable, TimeToGo};
 
 use std::sync::Arc;
 

@@ -4,5 +4,6 @@ pub mod demo;
 pub mod log;
 pub mod replay;
 pub mod serve;
+pub mod smooth;
 pub mod sql;
 pub mod verify;

@@ -7,6 +7,9 @@ const TIME: &[&str] =
     &["measured_at", "utc_timestamp_ms", "timestamp_ms", "timestamp", "time", "datetime", "t_s"];
 const LAT: &[&str] = &["lat", "latitude", "robust_lat", "wls_lat"];
 const LON: &[&str] = &["lon", "lng", "longitude", "robust_lon", "wls_lon"];
+/// Where a file holds the truth beside what was measured (smartLoc).
+const TRUE_LAT: &[&str] = &["truth_lat", "lat", "latitude"];
+const TRUE_LON: &[&str] = &["truth_lon", "lon", "lng", "longitude"];
 const ACCURACY: &[&str] = &["accuracy_m", "accuracy", "acc"];
 const SIGMA: &[&str] = &["robust_sigma_m", "wls_sigma_m"];
 const SPEED: &[&str] = &["speed_mps", "speed"];
@@ -28,16 +31,17 @@ pub(super) fn find_header(text: &str) -> Option<&str> {
         let lower = line.to_ascii_lowercase();
         let names: Vec<&str> = lower.split(',').map(str::trim).collect();
         let has = |wanted: &[&str]| wanted.iter().any(|name| names.contains(name));
-        (has(LAT) && has(LON)) || line.contains("POLYLINE")
+        (has(LAT) && has(LON)) || (has(TRUE_LAT) && has(TRUE_LON)) || line.contains("POLYLINE")
     })
 }
 
-pub(super) fn parse(text: &str, name: &str) -> Option<Traces> {
+/// `truth`: of a file that holds both, what is true instead of what was measured.
+pub(super) fn parse(text: &str, name: &str, truth: bool) -> Option<Traces> {
     let header = find_header(text)?;
     let body_at = text.find(header)?;
     let mut reader =
         csv::ReaderBuilder::new().flexible(true).from_reader(text.get(body_at..)?.as_bytes());
-    let columns = Columns::of(&reader.headers().ok()?.clone());
+    let columns = Columns::of(&reader.headers().ok()?.clone(), truth);
     let mut traces = Traces::default();
     for record in reader.records() {
         let read = record.ok().and_then(|record| {
@@ -56,17 +60,23 @@ pub(super) fn parse(text: &str, name: &str) -> Option<Traces> {
     Some(traces)
 }
 
-struct Columns(Vec<String>);
+struct Columns {
+    names: Vec<String>,
+    lat: &'static [&'static str],
+    lon: &'static [&'static str],
+}
 
 impl Columns {
-    fn of(headers: &csv::StringRecord) -> Self {
-        Self(headers.iter().map(|name| name.trim().to_ascii_lowercase()).collect())
+    fn of(headers: &csv::StringRecord, truth: bool) -> Self {
+        let names = headers.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
+        let (lat, lon) = if truth { (TRUE_LAT, TRUE_LON) } else { (LAT, LON) };
+        Self { names, lat, lon }
     }
 
     fn text<'r>(&self, record: &'r csv::StringRecord, names: &[&str]) -> Option<&'r str> {
         names
             .iter()
-            .filter_map(|name| self.0.iter().position(|column| column == name))
+            .filter_map(|name| self.names.iter().position(|column| column == name))
             .filter_map(|at| record.get(at))
             .map(str::trim)
             .find(|text| !text.is_empty())
@@ -81,7 +91,7 @@ impl Columns {
     }
 
     fn point(&self, record: &csv::StringRecord) -> Option<TracePoint> {
-        let (lat, lon) = place(self.value(record, LAT), self.value(record, LON))?;
+        let (lat, lon) = place(self.value(record, self.lat), self.value(record, self.lon))?;
         let measured_at = match (self.value(record, WEEK), self.value(record, TIME_OF_WEEK)) {
             (Some(week), Some(tow_s)) => {
                 instant(&format!("{:.6}", GPS_EPOCH_S + week * 604_800.0 + tow_s))?

@@ -9,6 +9,7 @@ mod gpx;
 mod json;
 mod plain;
 mod porto;
+mod truth;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,8 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use inzira_schemas::Micros;
+
+pub use truth::{Spread, errors};
 
 /// One point of a track.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -113,6 +116,15 @@ pub fn read_all(paths: &[PathBuf]) -> Result<Traces, TraceError> {
 
 /// Reads one file.
 pub fn read_file(path: &Path) -> Result<Traces, TraceError> {
+    read(path, false)
+}
+
+/// Reads one file for what is true in it, where it also holds what was measured.
+pub fn read_truth(path: &Path) -> Result<Traces, TraceError> {
+    read(path, true)
+}
+
+fn read(path: &Path, truth: bool) -> Result<Traces, TraceError> {
     let wrong = |source| TraceError::Read { path: path.display().to_string(), source };
     let size_bytes = std::fs::metadata(path).map_err(wrong)?.len();
     if size_bytes > FILE_BYTES_MAX {
@@ -121,7 +133,7 @@ pub fn read_file(path: &Path) -> Result<Traces, TraceError> {
     let bytes = std::fs::read(path).map_err(wrong)?;
     let text = String::from_utf8_lossy(&bytes);
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut traces = parse(&text, &name)
+    let mut traces = parse(&text, &name, truth)
         .ok_or_else(|| TraceError::Unknown { path: path.display().to_string() })?;
     traces.tracks.retain(|track| !track.points.is_empty());
     if traces.tracks.is_empty() {
@@ -134,7 +146,7 @@ pub fn read_file(path: &Path) -> Result<Traces, TraceError> {
 }
 
 /// Finds the format by content and reads it. `None`: nothing we know.
-fn parse(text: &str, name: &str) -> Option<Traces> {
+fn parse(text: &str, name: &str, truth: bool) -> Option<Traces> {
     let text = text.trim_start_matches('\u{feff}');
     let start = text.trim_start();
     if start.starts_with('<') {
@@ -149,8 +161,8 @@ fn parse(text: &str, name: &str) -> Option<Traces> {
     let header = csv_headed::find_header(text);
     match header {
         Some(header) if header.contains("POLYLINE") => Some(porto::parse(text)),
-        Some(_) => csv_headed::parse(text, name),
-        None => plain::cabspotting(text, name),
+        Some(_) => csv_headed::parse(text, name, truth),
+        None => plain::cabspotting(text, name).or_else(|| plain::earth_centred(text, name)),
     }
 }
 

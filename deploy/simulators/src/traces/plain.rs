@@ -1,4 +1,4 @@
-//! Traces without a header: cabspotting text and GeoLife PLT.
+//! Traces without a header: cabspotting text, GeoLife PLT, earth-centred points.
 
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use inzira_schemas::Micros;
@@ -56,4 +56,36 @@ fn plt_line(line: &str) -> Option<TracePoint> {
         altitude_m: number(altitude_ft).filter(|ft| *ft != UNKNOWN_FT).map(|ft| ft * M_PER_FT),
         ..TracePoint::default()
     })
+}
+
+/// `point3 t_s x_m y_m z_m …` a line (libRSF, smartLoc). `None` when no line is one.
+pub(super) fn earth_centred(text: &str, name: &str) -> Option<Traces> {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let read: Vec<Option<TracePoint>> = lines.map(earth_centred_line).collect();
+    let skipped = read.iter().filter(|point| point.is_none()).count() as u64;
+    let points: Vec<TracePoint> = read.into_iter().flatten().collect();
+    (!points.is_empty()).then(|| Traces::one(name, points, skipped))
+}
+
+fn earth_centred_line(line: &str) -> Option<TracePoint> {
+    let mut fields = line.split_whitespace();
+    (fields.next()? == "point3").then_some(())?;
+    let measured_at = instant(fields.next()?)?;
+    let mut metres = || number(fields.next()?);
+    let (lat, lon) = geodetic(metres()?, metres()?, metres()?);
+    let (lat, lon) = place(Some(lat), Some(lon))?;
+    Some(TracePoint { measured_at, lat, lon, ..TracePoint::default() })
+}
+
+/// Degrees of a point in WGS 84 metres from the earth's centre; to a millimetre near the ground.
+fn geodetic(x_m: f64, y_m: f64, z_m: f64) -> (f64, f64) {
+    const EQUATOR_M: f64 = 6_378_137.0;
+    const ECCENTRICITY_2: f64 = 6.694_379_990_14e-3;
+    let axis_m = x_m.hypot(y_m);
+    let mut lat = z_m.atan2(axis_m * (1.0 - ECCENTRICITY_2));
+    for _ in 0..6 {
+        let normal_m = EQUATOR_M / (1.0 - ECCENTRICITY_2 * lat.sin().powi(2)).sqrt();
+        lat = (z_m + ECCENTRICITY_2 * normal_m * lat.sin()).atan2(axis_m);
+    }
+    (lat.to_degrees(), y_m.atan2(x_m).to_degrees())
 }

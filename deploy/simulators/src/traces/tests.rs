@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 fn parsed(text: &str) -> Traces {
-    parse(text, "file").expect("a trace")
+    parse(text, "file", false).expect("a trace")
 }
 
 #[test]
@@ -67,9 +67,23 @@ fn our_own_fixes_are_read_a_line_each() {
 
 #[test]
 fn a_text_that_is_no_trace_is_refused() {
-    assert!(parse("hello\nworld\n", "file").is_none());
-    assert!(parse("<html></html>", "file").is_none());
-    assert!(parse("{}", "file").is_none());
+    assert!(parse("hello\nworld\n", "file", false).is_none());
+    assert!(parse("<html></html>", "file", false).is_none());
+    assert!(parse("{}", "file", false).is_none());
+}
+
+#[test]
+fn a_truth_is_read_beside_what_was_measured_and_from_earth_centred_points() {
+    let both = "t_s,robust_lat,robust_lon,truth_lat,truth_lon\n0,52.1,13.1,52.2,13.2\n2,52.1,13.1,52.4,13.2\n";
+    let measured = parse(both, "file", false).expect("a trace").tracks.remove(0);
+    let truth = parse(both, "file", true).expect("a truth").tracks.remove(0);
+    assert_eq!((measured.points[0].lat, truth.points[0].lat), (52.1, 52.2));
+    let between = truth.place_at(Micros(1_000_000)).expect("within the span");
+    assert!((between.lat - 52.3).abs() < 1e-9, "{between:?}");
+    assert_eq!(truth.place_at(Micros(2_000_001)), None);
+    let drive = parsed("point3 0 3784144.3458305 901246.343042 5037714.1561524 0 0 0\n");
+    let point = drive.tracks[0].points[0];
+    assert!((point.lat - 52.5117).abs() < 1e-4 && (point.lon - 13.3962).abs() < 1e-4, "{point:?}");
 }
 
 /// The data folder beside the project; `None` (with a message) where it is absent.

@@ -15,6 +15,7 @@ pub mod orders;
 pub mod plane;
 pub mod repeats;
 pub mod smooth;
+pub mod speeds;
 pub mod trips;
 
 use inzira_schemas::states::TrackingKind;
