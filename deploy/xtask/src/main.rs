@@ -43,7 +43,7 @@ enum Command {
     Shots(pages::ShotsArgs),
     /// Measure one thing with the release build: `bench ingest|flow|live|archive|heatmap|…`
     Bench(measure::MeasureArgs),
-    /// Break things and count what was lost: `faults kill [--real] [--cycles N] [--seed N]`
+    /// Break things and count what was lost: `faults kill|broker [--real] [--cycles N] [--seed N]`
     Faults(measure::MeasureArgs),
 }
 
