@@ -33,11 +33,11 @@ best, rows = None, None
 for run in range(runs + 1):
     began = time.perf_counter()
     rows = db.execute("SELECT h3_r9 AS cell, count(*) AS n, avg(speed_mps) AS speed "
-                      "FROM read_parquet(?) GROUP BY 1", [files]).fetchnumpy()
+                      "FROM read_parquet(?) GROUP BY 1", [files]).fetchall()
     took = (time.perf_counter() - began) * 1e3
     if run > 0:
         best = took if best is None else min(best, took)
-cells = len(rows['cell'])
+cells = len(rows)
 total, = db.execute("SELECT count(*) FROM read_parquet(?)", [files]).fetchone()
 print(best, cells, total)
 "#;

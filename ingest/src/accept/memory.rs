@@ -7,14 +7,15 @@
 //!        the archive still know every repeat.
 //! Never: knows a fix as seen before it is durable: a retry of one that was lost must get in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use inzira_schemas::cell::NearCell;
 use inzira_schemas::{DeviceId, Micros};
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128_with_seed};
 
 use super::Checked;
 use super::clock_ahead::ClockAhead;
@@ -66,19 +67,11 @@ pub struct FixKeys {
 impl FixKeys {
     /// The keys of a fix. One that was stamped on arrival has no time of its own to be known by.
     pub fn of(device_id: &DeviceId, fix: &Checked) -> Self {
-        let hash = |tag: u8, parts: &[&[u8]]| {
-            let mut hash = Xxh3::new();
-            hash.update(device_id.as_str().as_bytes());
-            hash.update(&[tag]);
-            parts.iter().for_each(|part| hash.update(part));
-            hash.digest128()
-        };
-        let place = |own_time: Micros| {
-            let (lat, lon) = super::stamp::rounded(fix.point);
-            hash(1, &[&own_time.0.to_le_bytes(), &lat.to_le_bytes(), &lon.to_le_bytes()])
-        };
+        let device = device_id.as_str().as_bytes();
+        let (lat, lon) = super::stamp::rounded(fix.point);
+        let place = |own_time: Micros| key(device, 1, [own_time.0, lat, lon]);
         Self {
-            seq: fix.seq.map(|seq| hash(0, &[&seq.to_le_bytes()])),
+            seq: fix.seq.map(|seq| key(device, 0, [seq.cast_signed(), 0, 0])),
             place: fix.own_time.map(place),
         }
     }
@@ -86,6 +79,15 @@ impl FixKeys {
     fn each(self) -> impl Iterator<Item = u128> {
         self.seq.into_iter().chain(self.place)
     }
+}
+
+/// 128 bits of a device, a kind and three numbers.
+fn key(device: &[u8], kind: u64, numbers: [i64; 3]) -> u128 {
+    let mut bytes = [0_u8; 24];
+    for (eight, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+        eight.copy_from_slice(&number.to_le_bytes());
+    }
+    xxh3_128_with_seed(&bytes, xxh3_64_with_seed(device, kind))
 }
 
 /// The memory of one process.
@@ -118,7 +120,7 @@ impl Memory {
 
     /// Which of the fixes were seen, in an earlier request or earlier in this one.
     pub fn repeats(&self, device_id: &DeviceId, fixes: &[FixKeys]) -> Vec<bool> {
-        let mut here = std::collections::HashSet::new();
+        let mut here: HashSet<u128, RandomState> = HashSet::default();
         let shard = self.shard(device_id);
         let mut seen = Vec::with_capacity(fixes.len());
         for keys in fixes {
@@ -168,14 +170,14 @@ impl Memory {
 /// A map that forgets its older half when the newer one is full.
 #[derive(Debug)]
 struct Generations<K, V> {
-    newer: HashMap<K, V>,
-    older: HashMap<K, V>,
+    newer: HashMap<K, V, RandomState>,
+    older: HashMap<K, V, RandomState>,
     size: usize,
 }
 
 impl<K: Hash + Eq + Clone, V: Default + Copy> Generations<K, V> {
     fn new(size: usize) -> Self {
-        Self { newer: HashMap::new(), older: HashMap::new(), size: size.max(1) }
+        Self { newer: HashMap::default(), older: HashMap::default(), size: size.max(1) }
     }
 
     fn get(&self, key: &K) -> Option<&V> {

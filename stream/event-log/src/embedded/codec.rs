@@ -2,10 +2,13 @@
 //!
 //! In:    records of one partition, in order.
 //! Out:   the same records; key, value and headers are slices of the batch, nothing is copied.
+//!        A batch of 1 KiB and more is compressed: fixes shrink to a third, and so do the writes
+//!        that every answer waits for.
 //! Never: changes: bytes once written decode for ever (the golden test holds them).
 //!
 //! ```text
-//! batch    version u8 = 1, then the records, one behind the other
+//! batch    version u8 = 1, then the records, one behind the other; or
+//!          version u8 = 2, length of the records u32, the records as one LZ4 block
 //! record   key length u32, value length u32, header count u8, key, value, headers
 //! header   name code u8 (0: name length u8, name), value length u32, value
 //! codes    1 event-id, 2 event-type, 3 schema, 4 traceparent
@@ -18,7 +21,12 @@ use inzira_schemas::Topic;
 
 use crate::{Header, NewRecord, Record};
 
-const VERSION: u8 = 1;
+const PLAIN: u8 = 1;
+const LZ4: u8 = 2;
+/// Smaller batches are not worth compressing.
+const COMPRESS_FROM_BYTES: usize = 1024;
+/// What a compressed batch may say of its length: more than a call may bring is damage.
+const RECORDS_BYTES_MAX: usize = 2 * crate::record::CALL_BYTES_MAX;
 
 /// Names that nearly every record carries, by code - 1.
 const KNOWN_NAMES: [&str; 4] = ["event-id", "event-type", "schema", "traceparent"];
@@ -70,7 +78,7 @@ pub struct Encoder {
 impl Encoder {
     /// An empty batch.
     pub fn new() -> Self {
-        Self { bytes: vec![VERSION], count: 0 }
+        Self { bytes: vec![PLAIN], count: 0 }
     }
 
     /// How many records it has.
@@ -108,7 +116,22 @@ impl Encoder {
 
     /// The finished bytes.
     pub fn finish(self) -> Vec<u8> {
-        self.bytes
+        if self.bytes.len() < COMPRESS_FROM_BYTES {
+            return self.bytes;
+        }
+        let records = &self.bytes[1..];
+        let mut out = vec![0; 5 + lz4_flex::block::get_maximum_output_size(records.len())];
+        out[0] = LZ4;
+        let len = u32::try_from(records.len()).unwrap_or(u32::MAX);
+        out[1..5].copy_from_slice(&len.to_le_bytes());
+        match lz4_flex::block::compress_into(records, &mut out[5..]) {
+            Ok(block_len) if 5 + block_len < self.bytes.len() => {
+                out.truncate(5 + block_len);
+                out
+            }
+            // It does not shrink.
+            _ => self.bytes,
+        }
     }
 }
 
@@ -145,11 +168,8 @@ impl Batch {
 
     /// Appends its records from offset `from` on to `out`; answers how many bytes that was.
     pub fn decode(&self, from: u64, out: &mut Vec<Record>) -> Result<usize, String> {
-        let mut cursor = Cursor { bytes: &self.bytes, at: 0 };
-        if cursor.byte()? != VERSION {
-            return Err("a batch version that this program does not know".to_owned());
-        }
-        let before = cursor.at;
+        let (records, begin) = self.records()?;
+        let mut cursor = Cursor { bytes: &records, at: begin };
         let mut skipped_bytes = 0;
         for index in 0..self.count {
             let started = cursor.at;
@@ -161,10 +181,29 @@ impl Batch {
                 out.push(cursor.record(self, offset)?);
             }
         }
-        if cursor.at != self.bytes.len() {
+        if cursor.at != records.len() {
             return Err("bytes are left over behind the last record".to_owned());
         }
-        Ok(cursor.at - before - skipped_bytes)
+        Ok(cursor.at - begin - skipped_bytes)
+    }
+
+    /// The records as they were before compression, and where they begin.
+    fn records(&self) -> Result<(Bytes, usize), String> {
+        match self.bytes.first() {
+            Some(&PLAIN) => Ok((self.bytes.clone(), 1)),
+            Some(&LZ4) => {
+                let len = Cursor { bytes: &self.bytes, at: 1 }.len()?;
+                if len > RECORDS_BYTES_MAX {
+                    return Err(format!("a compressed batch that says it has {len} bytes"));
+                }
+                let block = self.bytes.get(5..).ok_or_else(cut_short)?;
+                let records =
+                    lz4_flex::block::decompress(block, len).map_err(|error| error.to_string())?;
+                Ok((records.into(), 0))
+            }
+            Some(_) => Err("a batch version that this program does not know".to_owned()),
+            None => Err(cut_short()),
+        }
     }
 }
 
@@ -328,6 +367,55 @@ mod tests {
         assert_eq!(batch.decode(101, &mut out).unwrap(), 9);
         assert_eq!(out.len(), 1);
         assert_eq!(out[0].offset, 101);
+    }
+
+    /// Records that compress, and some that do not.
+    fn many() -> Vec<NewRecord> {
+        let value = |n: u32| match n % 7 {
+            0 => {
+                (0..500_u32).flat_map(|i| (i * n).wrapping_mul(0x9e37_79b1).to_le_bytes()).collect()
+            }
+            _ => format!("drv_01J9ZK3V7Q5W8X2Y4N6M0B1C2D fix number {n}").into_bytes(),
+        };
+        (0..200)
+            .map(|n| NewRecord { value: Bytes::from(value(n)), ..sample()[0].clone() })
+            .collect()
+    }
+
+    #[test]
+    fn a_long_batch_is_compressed_and_comes_back_from_any_offset() {
+        let (records, batch) = (many(), batch(&many()));
+        let raw_bytes: usize = records.iter().map(NewRecord::size_bytes).sum();
+        assert_eq!(batch.bytes[0], LZ4);
+        assert!(batch.bytes.len() < raw_bytes, "{} of {raw_bytes}", batch.bytes.len());
+        for from in [100, 101, 299] {
+            let mut out = Vec::new();
+            batch.decode(from, &mut out).unwrap();
+            assert_eq!(out.len() as u64, 300 - from);
+            for record in out {
+                assert_eq!(record.value, records[(record.offset - 100) as usize].value);
+            }
+        }
+        let noise: Vec<u8> =
+            (0..4_000_u32).map(|n| (n.wrapping_mul(0x9e37_79b1) >> 13) as u8).collect();
+        let noise = NewRecord { value: Bytes::from(noise), ..sample()[0].clone() };
+        let kept = self::batch(&[noise.clone()]);
+        let mut out = Vec::new();
+        kept.decode(100, &mut out).unwrap();
+        assert_eq!(out[0].value, noise.value);
+    }
+
+    #[test]
+    fn a_damaged_compressed_batch_is_refused_without_a_panic() {
+        let sound = batch(&many());
+        for len in (0..sound.bytes.len()).step_by(97) {
+            let cut = Batch { bytes: sound.bytes.slice(..len), ..sound.clone() };
+            assert!(cut.decode(100, &mut Vec::new()).is_err(), "{len}");
+        }
+        let mut bytes = sound.bytes.to_vec();
+        bytes[1..5].copy_from_slice(&u32::MAX.to_le_bytes());
+        let lying = Batch { bytes: bytes.into(), ..sound.clone() };
+        assert!(lying.decode(100, &mut Vec::new()).unwrap_err().contains("says it has"));
     }
 
     #[test]
