@@ -21,7 +21,7 @@ const OUTLIERS_5S_CUT: f64 = 0.60;
 const VELOCITY_FILTER_CUT: f64 = 0.10;
 const VELOCITY_RTS_CUT: f64 = 0.15;
 /// Runs of each kind of noise over each drive.
-const SEEDS: u64 = 5;
+const SEEDS: u64 = 20;
 const DRIVES: [&str; 4] = [
     "Berlin_Potsdamer_Platz",
     "Berlin_Gendarmenmarkt",
@@ -275,7 +275,7 @@ fn over_drives(drives: &[Track], noise: &Noise, seed: u64) -> Row {
     let (mut square, mut count) = (Row::default(), 0);
     for (number, drive) in drives.iter().enumerate() {
         for run in 0..SEEDS {
-            let mut rng = StdRng::seed_from_u64(seed * 1_000 + run * 10 + number as u64);
+            let mut rng = StdRng::seed_from_u64(seed * 10_000 + run * 10 + number as u64);
             let (row, n) = measure(drive, &noise.fixes(drive, &mut rng));
             square.raw += row.raw * row.raw * n as f64;
             square.filter += row.filter * row.filter * n as f64;

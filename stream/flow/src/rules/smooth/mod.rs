@@ -348,7 +348,12 @@ fn advance(anchor: Anchor, core: Core, fix: &RawFix) -> (Core, Smoothed, Option<
     let by_m = (east_m - predicted.east_m, north_m - predicted.north_m);
     let miss_m2 = by_m.0 * by_m.0 + by_m.1 * by_m.1;
     let far = miss_m2 / (predicted.p_xx + sigma * sigma);
-    let gate = core.noise.gate().max((dt_s / GATE_FULL_S).min(1.0));
+    // As long as the velocity is not known the prediction is wide by itself.
+    let gate = if core.state.p_vv < START_V_SIGMA_MPS * START_V_SIGMA_MPS / 2.0 {
+        core.noise.gate().max((dt_s / GATE_FULL_S).min(1.0))
+    } else {
+        1.0
+    };
     if far > GATE * gate || jump_m > reach_m {
         return reject(anchor, core, &predicted, fix, (east_m, north_m, sigma));
     }
