@@ -155,3 +155,47 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .downcast_ref::<std::io::Error>()
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
+
+#[cfg(test)]
+mod tests {
+    use inzira_schemas::Micros;
+
+    use super::*;
+
+    /// A vehicle that drives north at 10 m/s, a fix a second; one fix is wild.
+    fn drive(vehicle: &str) -> Track {
+        let point = |second: i64| traces::TracePoint {
+            measured_at: Micros::from_secs(second),
+            lat: -1.95 + if second == 40 { 0.01 } else { 9e-5 * second as f64 },
+            lon: 30.06,
+            accuracy_m: Some(8.0),
+            ..traces::TracePoint::default()
+        };
+        Track { vehicle: vehicle.to_owned(), points: (0..60).map(point).collect() }
+    }
+
+    fn rows(read: &Traces, truth: Option<&Traces>) -> anyhow::Result<Vec<String>> {
+        let mut out = Vec::new();
+        write_all(&mut out, false, read, truth)?;
+        Ok(String::from_utf8(out)?.lines().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn every_fix_of_every_vehicle_gets_a_row_with_what_became_of_it() {
+        let read = Traces { tracks: vec![drive("a"), drive("b")], skipped: 0 };
+        let rows = rows(&read, None).unwrap();
+        assert_eq!(rows.len(), 1 + 2 * 60);
+        assert_eq!(rows[0], "measured_at,lat,lon,speed_mps,bearing_deg,accuracy_m,state");
+        assert!(rows[1].starts_with("1970-01-01T00:00:00.000000Z,-1.9500000,30.0600000,"));
+        assert!(rows[1].ends_with(",started") && rows[41].ends_with(",implausible"), "{rows:?}");
+    }
+
+    #[test]
+    fn a_truth_of_another_time_is_bad_usage() {
+        let read = Traces { tracks: vec![drive("a")], skipped: 0 };
+        let mut elsewhen = drive("a");
+        elsewhen.points.truncate(0);
+        let truth = Traces { tracks: vec![elsewhen], skipped: 0 };
+        assert!(rows(&read, Some(&truth)).unwrap_err().is::<clap::Error>());
+    }
+}
