@@ -33,12 +33,14 @@ async fn a_buyer_sees_arriving_and_sql_counts_the_fixes(mode: Mode) {
     let mut probe = Probe::new(operator.clone(), vehicle.clone(), ledger);
     let stop = CancellationToken::new();
 
-    let start = Point { lat: -1.9536, lon: 30.0606 };
+    let start = Point { lat: -1.9545, lon: 30.0606 };
     let pickup = Point { lat: -1.9500, lon: 30.0606 };
     let destination = Point { lat: -1.9430, lon: 30.0606 };
     probe.send(start, 0.0, 0.0, &stop).await.unwrap();
     let booked = book(&operator, &vehicle.driver_id, pickup, destination).await.unwrap();
     let watcher = house.watch(&booked.order_id, &booked.share).unwrap();
+    // What is told before a watcher came is not told again.
+    assert!(watcher.until(Duration::from_secs(20), |seen| !seen.frames.is_empty()).await);
 
     let tick = Duration::from_millis(200);
     drive(&mut probe, start, pickup, 25.0, tick, &stop).await.unwrap();

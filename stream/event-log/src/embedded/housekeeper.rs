@@ -70,6 +70,7 @@ impl Housekeeper {
                 self.trim_all(stop);
             }
         }
+        self.state.shield_when_poisoned(&db::file(&self.folder));
         if let Err(error) = block_on(self.conn.close()) {
             tracing::warn!(%error, "closing the housekeeper's connection");
         }

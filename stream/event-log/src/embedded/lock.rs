@@ -63,3 +63,25 @@ pub fn is_free(folder: &Path) -> bool {
         Err(_) => true,
     }
 }
+
+/// The bytes on which SQLite's readers hold a shared lock (`SHARED_FIRST`, `SHARED_SIZE` of its
+/// `os.h`).
+const SHARED_RANGE: (i64, i64) = (0x4000_0002, 510);
+
+/// Holds the database as one more reader would, so that SQLite does not fold the write-ahead log
+/// into it when the last connection closes. After a failed fsync nobody knows which pages of that
+/// log are on the disk: what the page cache still shows must not get into the file.
+///
+/// An open-file-description lock, since SQLite's own locks count as ours.
+pub fn shield(file: &Path) -> std::io::Result<File> {
+    let held = File::open(file)?;
+    let range = nix::libc::flock {
+        l_type: nix::libc::F_RDLCK as i16,
+        l_whence: nix::libc::SEEK_SET as i16,
+        l_start: SHARED_RANGE.0,
+        l_len: SHARED_RANGE.1,
+        l_pid: 0,
+    };
+    nix::fcntl::fcntl(&held, nix::fcntl::FcntlArg::F_OFD_SETLK(&range))?;
+    Ok(held)
+}

@@ -6,12 +6,15 @@
 //! Never: shows a batch before it is durable.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use inzira_schemas::Topic;
 
 use super::codec::{Batch, topic_id};
+use super::lock;
 use super::mark::Ends;
 use crate::{Head, LogError};
 
@@ -35,6 +38,7 @@ pub struct State {
     inner: Mutex<Inner>,
     news: Condvar,
     poison: OnceLock<String>,
+    shield: OnceLock<Option<File>>,
 }
 
 #[derive(Debug)]
@@ -88,6 +92,7 @@ impl State {
             inner: Mutex::new(Inner { topics, tails, tail_bytes: 0 }),
             news: Condvar::new(),
             poison: OnceLock::new(),
+            shield: OnceLock::new(),
         }
     }
 
@@ -177,6 +182,20 @@ impl State {
         tracing::error!(reason, "the event log is poisoned: nothing more is acknowledged");
         let _ = self.poison.set(reason);
         self.poisoned().unwrap_or_else(|| LogError::Poisoned(String::new()))
+    }
+
+    /// Before a connection of a poisoned log closes; see `lock::shield`. Lasts as long as `self`.
+    pub fn shield_when_poisoned(&self, database: &Path) {
+        if self.poisoned().is_none() {
+            return;
+        }
+        self.shield.get_or_init(|| match lock::shield(database) {
+            Ok(held) => Some(held),
+            Err(error) => {
+                tracing::error!(%error, "the database of the poisoned log could not be shielded");
+                None
+            }
+        });
     }
 
     /// Why nothing is acknowledged any more, if so.

@@ -156,6 +156,7 @@ impl Writer {
             self.hold();
         }
         // Closing folds the write-ahead log into the file when nobody else has it open.
+        self.state.shield_when_poisoned(&self.wal.with_file_name("log.db"));
         if let Err(error) = block_on(self.conn.close()) {
             tracing::warn!(%error, "closing the event log");
         }

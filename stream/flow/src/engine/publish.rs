@@ -96,7 +96,11 @@ impl Publisher {
         let told: Vec<&EpochOut> = group.iter().filter(|epoch| !epoch.is_empty()).collect();
         if let Some(last_told) = told.last().map(|epoch| epoch.tick.epoch) {
             let wanted = told.iter().any(|epoch| epoch.snapshot);
-            let progress_offset = if wanted { progress_end(self.log.as_ref()).await? } else { 0 };
+            let progress_offset = if wanted {
+                when_not_busy(&self.shared, || progress_end(self.log.as_ref())).await?
+            } else {
+                0
+            };
             let records = self.records(&told);
             metrics::counter!("flow_committed_records_total").increment(records.len() as u64);
             let began = std::time::Instant::now();
@@ -189,19 +193,24 @@ impl Publisher {
                     if unknown > LOOK_UPS {
                         return Err(FlowError::Log(LogError::Unknown(reason)));
                     }
-                    // Taking the name again ends what was under way, one way or the other.
-                    self.transactor = self.log.transactor(TRANSACTOR).await?;
-                    let newest = recover::newest_progress(self.log.clone()).await?;
-                    let ours = newest.is_some_and(|progress| {
-                        progress.generation == self.generation && progress.epoch >= last_told
-                    });
-                    if ours {
+                    if self.was_committed(last_told).await? {
                         return Ok(());
                     }
                 }
                 Err(error) => return Err(FlowError::Log(error)),
             }
         }
+    }
+
+    /// Takes the name again, which ends what was under way one way or the other, and reads back
+    /// whether `last_told` was committed. Waits for a log that is away.
+    async fn was_committed(&mut self, last_told: u64) -> Result<bool, FlowError> {
+        let log = self.log.clone();
+        self.transactor = when_not_busy(&self.shared, || log.transactor(TRANSACTOR)).await?;
+        let newest = when_not_busy(&self.shared, || recover::newest_progress(log.clone())).await?;
+        Ok(newest.is_some_and(|progress| {
+            progress.generation == self.generation && progress.epoch >= last_told
+        }))
     }
 
     fn note_cuts(&mut self, told: &[&EpochOut], progress_offset: u64) {
@@ -245,6 +254,25 @@ impl Publisher {
                 }
             }
         });
+    }
+}
+
+/// Asks the log again while it is only busy: a broker that is away comes back.
+async fn when_not_busy<T, F, E>(shared: &Shared, mut ask: impl FnMut() -> F) -> Result<T, FlowError>
+where
+    F: Future<Output = Result<T, E>>,
+    E: Into<FlowError>,
+{
+    let mut pause = RETRY_FIRST;
+    loop {
+        match ask().await.map_err(Into::into) {
+            Err(FlowError::Log(LogError::Busy(reason))) if !shared.is_halted() => {
+                tracing::warn!(reason, "the flow waits for the log");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_LAST);
+            }
+            outcome => return outcome,
+        }
     }
 }
 
