@@ -399,7 +399,7 @@ mod tests {
         let noise: Vec<u8> =
             (0..4_000_u32).map(|n| (n.wrapping_mul(0x9e37_79b1) >> 13) as u8).collect();
         let noise = NewRecord { value: Bytes::from(noise), ..sample()[0].clone() };
-        let kept = self::batch(&[noise.clone()]);
+        let kept = self::batch(std::slice::from_ref(&noise));
         let mut out = Vec::new();
         kept.decode(100, &mut out).unwrap();
         assert_eq!(out[0].value, noise.value);
