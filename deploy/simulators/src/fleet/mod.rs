@@ -186,7 +186,14 @@ impl Actor {
                 Some("assigned") if now["driver_id"] == self.vehicle.driver_id.as_str() => break,
                 Some("confirmed" | "confirmed_no_driver" | "assigned") => {
                     let body = json!({"driver_id": self.vehicle.driver_id});
-                    self.service.post(&format!("{path}/assign"), &body).await?;
+                    let bound = self.service.post(&format!("{path}/assign"), &body).await;
+                    if let Err(refused) = bound {
+                        // Another vehicle was nearer and this one has another's order: let go, so
+                        // that both are free for the next try.
+                        let reason = json!({"reason": "another vehicle was nearer"});
+                        self.service.post(&format!("{path}/cancel"), &reason).await?;
+                        return Err(refused);
+                    }
                     break;
                 }
                 _ => {}
