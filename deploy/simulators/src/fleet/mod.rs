@@ -5,6 +5,7 @@
 //! Keeps: going when the service is away: phones hold their fixes, customers try again.
 //! Never: claims to be real traces.
 
+mod customer;
 mod drive;
 mod roads;
 
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{ClientError, Service, Vehicle};
+use customer::{Board, Customer, JOBS_MAX, Job};
 use drive::Drive;
 
 /// Phones report so often (mission: every 5 s), less the pace.
@@ -35,7 +37,7 @@ const HELD_MAX: usize = 720;
 pub struct FleetPlan {
     /// Phones on the road.
     pub drivers: usize,
-    /// Of them, so many get orders one after the other.
+    /// Customers who order one thing after the other.
     pub with_orders: usize,
     /// Times as fast as life, 1 to 5: beyond that no filter would believe the speeds.
     pub speed: f64,
@@ -76,22 +78,41 @@ pub async fn play(
     let labels: Vec<String> = (1..=plan.drivers).map(|n| format!("moto {n:03}")).collect();
     let vehicles = service.enrol(&labels).await?;
     let mut actors = JoinSet::new();
+    let mut board = Board::new();
     for (n, vehicle) in vehicles.into_iter().enumerate() {
+        let (jobs_in, jobs) = mpsc::channel(JOBS_MAX);
+        board.insert(vehicle.driver_id.clone(), jobs_in);
         let actor = Actor {
             service: service.clone(),
             vehicle,
             plan,
             n,
             tally: tally.clone(),
-            moving: moving.clone(),
-            random: StdRng::seed_from_u64(plan.seed.wrapping_mul(1_000).wrapping_add(n as u64)),
+            jobs,
+            job: None,
+            random: seeded(plan, n),
             held: Vec::new(),
             out_until: None,
         };
         actors.spawn(actor.live(stop.clone()));
     }
+    let board = Arc::new(board);
+    for n in 0..plan.with_orders {
+        let customer = Customer {
+            service: service.clone(),
+            board: board.clone(),
+            moving: moving.clone(),
+            random: seeded(plan, plan.drivers + n),
+            n,
+        };
+        actors.spawn(customer.live(stop.clone()));
+    }
     while actors.join_next().await.is_some() {}
     Ok(())
+}
+
+fn seeded(plan: FleetPlan, n: usize) -> StdRng {
+    StdRng::seed_from_u64(plan.seed.wrapping_mul(1_000).wrapping_add(n as u64))
 }
 
 /// One driver with a phone.
@@ -101,7 +122,9 @@ struct Actor {
     plan: FleetPlan,
     n: usize,
     tally: Arc<Tally>,
-    moving: mpsc::Sender<Moving>,
+    jobs: mpsc::Receiver<Job>,
+    /// A job that came while it roamed.
+    job: Option<Job>,
     random: StdRng,
     held: Vec<Value>,
     out_until: Option<Micros>,
@@ -112,100 +135,56 @@ impl Actor {
         let home = roads::junction(self.n * 7 + 3);
         let mut drive = Drive::standing(home, self.plan.seed + self.n as u64);
         while !stop.is_cancelled() {
-            let outcome = if self.n < self.plan.with_orders {
-                self.serve_one(&mut drive, &stop).await
+            if let Some(job) = self.next_job() {
+                if let Err(error) = self.serve(&job, &mut drive, &stop).await {
+                    tracing::warn!(vehicle = %self.vehicle.label, %error, "an order was not served");
+                    self.wait(10.0, &mut drive, &stop).await;
+                }
             } else {
-                let to = roads::junction(self.random.random_range(0..roads::count()));
-                self.go(&mut drive, to, &stop).await;
-                Ok(())
-            };
-            if let Err(error) = outcome {
-                tracing::warn!(vehicle = %self.vehicle.label, %error, "an order of the fleet failed");
-                self.wait(10.0, &mut drive, &stop).await;
+                self.roam(&mut drive, &stop).await;
             }
         }
     }
 
-    /// One order from booking to PIN.
-    async fn serve_one(
+    fn next_job(&mut self) -> Option<Job> {
+        self.job.take().or_else(|| self.jobs.try_recv().ok())
+    }
+
+    /// Drives about until there is something to do.
+    async fn roam(&mut self, drive: &mut Drive, stop: &CancellationToken) {
+        let to = roads::junction(self.random.random_range(0..roads::count()));
+        drive.go(roads::way(drive.place(), to));
+        loop {
+            self.tick(drive, stop).await;
+            self.job = self.next_job();
+            if self.job.is_some() || drive.there() || stop.is_cancelled() {
+                return;
+            }
+        }
+    }
+
+    /// One order from where the vehicle is to the PIN.
+    async fn serve(
         &mut self,
+        job: &Job,
         drive: &mut Drive,
         stop: &CancellationToken,
     ) -> Result<(), ClientError> {
-        self.report(drive).await;
-        let here = roads::nearest(drive.place());
-        let from = (here + 1 + self.random.random_range(0..3)) % roads::count();
-        let to = (from + 3 + self.random.random_range(0..9)) % roads::count();
-        let (pickup, destination) = (roads::junction(from), roads::junction(to));
-        let booked = self.book(pickup, destination).await?;
-        let names: Vec<&str> = roads::names().collect();
-        let way = format!("{} to {}", names[from], names[to]);
-        let told = Moving { way, ..booked.clone() };
-        if self.moving.try_send(told).is_err() {
-            tracing::debug!("nobody listens for moving orders");
-        }
-        let path = format!("/api/v1/orders/{}", booked.order_id);
-        self.go(drive, pickup, stop).await;
+        let path = format!("/api/v1/orders/{}", job.order_id);
+        self.go(drive, job.pickup, stop).await;
         self.wait(15.0, drive, stop).await;
         if stop.is_cancelled() {
             return Ok(());
         }
         self.service.post(&format!("{path}/pickup"), &json!({})).await?;
-        self.go(drive, destination, stop).await;
+        self.go(drive, job.destination, stop).await;
         self.wait(30.0, drive, stop).await;
         if stop.is_cancelled() {
             return Ok(());
         }
-        self.service.post(&format!("{path}/deliver"), &json!({"pin": booked.pin})).await?;
+        self.service.post(&format!("{path}/deliver"), &json!({"pin": job.pin})).await?;
         self.tally.delivered.fetch_add(1, Ordering::Relaxed);
-        self.wait(20.0, drive, stop).await;
         Ok(())
-    }
-
-    /// Books for exactly this driver, as an operator at the desk would.
-    async fn book(&self, pickup: Point, destination: Point) -> Result<Moving, ClientError> {
-        let place = |point: Point| json!({"lat": point.lat, "lon": point.lon});
-        let kinds = ["delivery", "ride", "shipment_domestic"];
-        let mut wish = json!({
-            "kind": kinds[self.n % kinds.len()],
-            "pickup": place(pickup),
-            "destination": place(destination),
-            "phone": format!("+25078800{:04}", self.n % 10_000),
-        });
-        if self.n % kinds.len() == 2 {
-            wish["weight_g"] = json!(12_500);
-        }
-        let order = self.service.post("/api/v1/orders", &wish).await?;
-        let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
-        let order_id = text(&order, "order_id");
-        let path = format!("/api/v1/orders/{order_id}");
-        for _ in 0..60 {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            let now = self.service.get(&path).await?;
-            match now["state"].as_str() {
-                Some("assigned") if now["driver_id"] == self.vehicle.driver_id.as_str() => break,
-                Some("confirmed" | "confirmed_no_driver" | "assigned") => {
-                    let body = json!({"driver_id": self.vehicle.driver_id});
-                    let bound = self.service.post(&format!("{path}/assign"), &body).await;
-                    if let Err(refused) = bound {
-                        // Another vehicle was nearer and this one has another's order: let go, so
-                        // that both are free for the next try.
-                        let reason = json!({"reason": "another vehicle was nearer"});
-                        self.service.post(&format!("{path}/cancel"), &reason).await?;
-                        return Err(refused);
-                    }
-                    break;
-                }
-                _ => {}
-            }
-        }
-        let share = self.service.post(&format!("{path}/share"), &json!({})).await?;
-        Ok(Moving {
-            order_id,
-            share: text(&share, "token"),
-            pin: text(&order, "pin"),
-            way: String::new(),
-        })
     }
 
     /// Drives to a place, reporting on the way.
