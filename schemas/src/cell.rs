@@ -9,6 +9,9 @@ use h3o::{CellIndex, LatLng, Resolution};
 
 use crate::Point;
 
+/// The circle is shrunk by this: distances on the plane are a part in a thousand off.
+const MARGIN: f64 = 0.99;
+
 /// Cell at resolution 9; 0 when the point is not on the earth.
 pub fn cell_r9(point: Point) -> i64 {
     LatLng::new(point.lat, point.lon)
@@ -53,7 +56,7 @@ impl NearCell {
         }
         self.cell = cell_r9(point);
         self.centre = centre(self.cell);
-        self.inner_radius_m = inner_radius_m(self.cell).unwrap_or(0.0);
+        self.inner_radius_m = inner_radius_m(self.cell).unwrap_or(0.0) * MARGIN;
         self.cell
     }
 }
@@ -66,8 +69,9 @@ fn flat_distance_m(a: Point, b: Point) -> f64 {
     north.hypot(east)
 }
 
-/// Radius of a circle that lies wholly inside the cell: the nearest edge, less one per cent.
-fn inner_radius_m(cell: i64) -> Option<f64> {
+/// Radius of a circle round the centre that just lies inside the cell, metres: the nearest edge.
+/// `None` when the number is no cell.
+pub fn inner_radius_m(cell: i64) -> Option<f64> {
     let index = CellIndex::try_from(u64::try_from(cell).ok()?).ok()?;
     let centre = centre(cell)?;
     let corners: Vec<Point> = index
@@ -85,7 +89,7 @@ fn inner_radius_m(cell: i64) -> Option<f64> {
             if side > 0.0 { 2.0 * area / side } else { 0.0 }
         })
         .fold(f64::INFINITY, f64::min);
-    nearest.is_finite().then_some(nearest * 0.99)
+    nearest.is_finite().then_some(nearest)
 }
 
 #[cfg(test)]

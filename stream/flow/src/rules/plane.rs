@@ -5,9 +5,9 @@
 //! Keeps: the last cell's centre and a circle inside it; the circle is measured anew only every
 //!        50 km, since neighbouring cells differ by less than the margin that is left.
 
-use h3o::{CellIndex, LatLng, Resolution};
-use inzira_schemas::Point;
+use h3o::{LatLng, Resolution};
 use inzira_schemas::geo::EARTH_RADIUS_M;
+use inzira_schemas::{Point, cell};
 
 /// Metres of one degree of latitude.
 pub const M_PER_DEG: f64 = EARTH_RADIUS_M * std::f64::consts::PI / 180.0;
@@ -54,36 +54,15 @@ impl CellMemo {
         self.cell = u64::from(index) as i64;
         self.centre = Some(centre);
         if self.measured.is_none_or(|there| distance_m(there, centre) > SAME_SHAPE_M) {
-            self.radius_m = inner_radius_m(index, centre) * MARGIN;
+            self.radius_m = cell::inner_radius_m(self.cell).unwrap_or(0.0) * MARGIN;
             self.measured = Some(centre);
         }
         self.cell
     }
 }
 
-/// Radius of a circle round the centre that lies inside the cell: the nearest edge.
-fn inner_radius_m(index: CellIndex, centre: Point) -> f64 {
-    let corners: Vec<Point> = index
-        .boundary()
-        .iter()
-        .map(|corner| Point { lat: corner.lat(), lon: corner.lng() })
-        .collect();
-    let edges = corners.iter().zip(corners.iter().cycle().skip(1));
-    let nearest = edges
-        .map(|(a, b)| {
-            let (side, left, right) =
-                (a.distance_m(*b), centre.distance_m(*a), centre.distance_m(*b));
-            let half = (side + left + right) / 2.0;
-            let area = (half * (half - side) * (half - left) * (half - right)).max(0.0).sqrt();
-            if side > 0.0 { 2.0 * area / side } else { 0.0 }
-        })
-        .fold(f64::INFINITY, f64::min);
-    if nearest.is_finite() { nearest } else { 0.0 }
-}
-
 #[cfg(test)]
 mod tests {
-    use inzira_schemas::cell;
     use proptest::prelude::*;
 
     use super::*;
